@@ -1,3 +1,65 @@
-"""atento: where you see attention."""
+"""atento: where you see attention.
+
+Everything public is reached from here, and loaded when it is first named: ``import atento`` costs
+NumPy alone.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atento._errors import AtentoError, DTypeError, EngineError, InputError, ShapeError
+    from atento.equation import attention, plan, trace
+    from atento.explanation import explain
+    from atento.records import Explanation, Step, Trace
+    from atento.views import save, show
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "attention": "atento.equation",
+    "plan": "atento.equation",
+    "trace": "atento.equation",
+    "explain": "atento.explanation",
+    "save": "atento.views",
+    "show": "atento.views",
+    "Explanation": "atento.records",
+    "Step": "atento.records",
+    "Trace": "atento.records",
+    "AtentoError": "atento._errors",
+    "DTypeError": "atento._errors",
+    "EngineError": "atento._errors",
+    "InputError": "atento._errors",
+    "ShapeError": "atento._errors",
+}
+
+__all__ = [
+    "AtentoError",
+    "DTypeError",
+    "EngineError",
+    "Explanation",
+    "InputError",
+    "ShapeError",
+    "Step",
+    "Trace",
+    "attention",
+    "explain",
+    "plan",
+    "save",
+    "show",
+    "trace",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    if name in ("masks", "records"):
+        return import_module(f"atento.{name}")
+    raise AttributeError(f"module 'atento' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,158 @@
+"""Which array library an array belongs to, and what may be computed with it.
+
+NumPy is always here; every other library is recognised by `array_api_compat`, which touches only
+libraries that are already loaded.
+"""
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from atento._errors import DTypeError, InputError, ShapeError
+
+__all__ = ["as_float_array", "common_namespace", "dtype_name", "is_numpy", "to_numpy"]
+
+FLOATS = ("bfloat16", "float16", "float32", "float64")
+HALVES = ("bfloat16", "float16")
+
+
+def is_numpy(array: object) -> bool:
+    """Whether this is a NumPy array (or one of its scalars)."""
+    return isinstance(array, np.ndarray | np.generic)
+
+
+def dtype_name(array: Any) -> str:
+    """The plain name of the element type: ``"float32"`` in every library.
+
+    >>> dtype_name(np.zeros(3, ">f4"))
+    'float32'
+    """
+    dtype = array.dtype
+    return str(getattr(dtype, "name", dtype)).rsplit(".", 1)[-1]
+
+
+def library_name(array: object) -> str:
+    """The library an array comes from, for messages."""
+    return type(array).__module__.partition(".")[0]
+
+
+def as_array(name: str, array: Any) -> Any:
+    """The array itself, or the NumPy array that a nested list (or a data frame) stands for."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise DTypeError(
+            f"{name} is a NumPy masked array, whose mask attention would lose. "
+            "Pass its .data, and what may be seen as mask= (True = attends)."
+        )
+    if is_numpy(array):
+        return np.asarray(array)
+    if _is_foreign(array):
+        return array
+    if array is None or isinstance(array, str | bytes | dict | set):
+        raise DTypeError(
+            f"{name} must be an array or a nested list of numbers; got {type(array).__name__}."
+        )
+    try:
+        return np.asarray(array)
+    except ValueError:
+        raise ShapeError(
+            f"{name} is a ragged list: all rows of an array have the same length; "
+            f"got {_ragged(array)}. Pad the short rows, and hide the padding with "
+            "mask=KeyPadding(...)."
+        ) from None
+
+
+def as_float_array(name: str, array: Any) -> Any:
+    """The array, after a check that its elements are real floating-point numbers.
+
+    Raises:
+        DTypeError: for integers, booleans, complex numbers, objects and text, with what to do.
+        ShapeError: for a ragged list.
+    """
+    array = as_array(name, array)
+    kind = dtype_name(array)
+    if kind in FLOATS:
+        if is_numpy(array) and not array.dtype.isnative:
+            return array.astype(array.dtype.newbyteorder("="))
+        return array
+    if kind.startswith(("int", "uint")):
+        advice = "attention is not defined on integers: convert it to float first, " + (
+            f"as in {name}.astype('float32')." if is_numpy(array) else "for instance to float32."
+        )
+    elif kind == "bool":
+        advice = "a bool array belongs in mask= (True = attends)."
+    elif kind.startswith("complex"):
+        advice = "attention is defined on real numbers: choose its real part or its magnitude."
+    elif kind == "object":
+        advice = "it holds Python objects: build it as numbers, as in np.array(rows, dtype='float32')."
+    else:
+        advice = "convert it to float32 or float64."
+    raise DTypeError(f"{name} must be a float16, float32 or float64 array; got {kind}: {advice}")
+
+
+def common_namespace(**arrays: Any) -> tuple[ModuleType, Any]:
+    """The array namespace and the device that all these arrays share.
+
+    Raises:
+        DTypeError: when they come from different libraries or live on different devices.
+    """
+    first_name, first = next(iter(arrays.items()))
+    if all(is_numpy(array) for array in arrays.values()):
+        return np, "cpu"
+    import array_api_compat  # noqa: PLC0415  only for libraries other than NumPy
+
+    for name, array in arrays.items():
+        if is_numpy(array) != is_numpy(first) or library_name(array) != library_name(first):
+            raise DTypeError(
+                f"{first_name} is a {library_name(first)} array and {name} a "
+                f"{library_name(array)} array: all must come from one library. Convert one of them."
+            )
+    xp = array_api_compat.array_namespace(*arrays.values())
+    device = array_api_compat.device(first)
+    for name, array in arrays.items():
+        if array_api_compat.device(array) != device:
+            raise DTypeError(
+                f"{first_name} is on {device} and {name} on {array_api_compat.device(array)}: "
+                "all must be on one device. Move one of them."
+            )
+    return xp, device
+
+
+def to_numpy(array: Any) -> npt.NDArray[Any]:
+    """The same numbers as a NumPy array (a copy only where the library needs one)."""
+    if is_numpy(array) or not _is_foreign(array):
+        return np.asarray(array)
+    if hasattr(array, "detach"):
+        array = array.detach()
+    if hasattr(array, "cpu"):
+        array = array.cpu()
+    if dtype_name(array) == "bfloat16" and hasattr(array, "float"):
+        array = array.float()  # NumPy has no bfloat16
+    try:
+        return np.asarray(array)
+    except (RuntimeError, TypeError):
+        return np.from_dlpack(array)
+
+
+def _is_foreign(array: object) -> bool:
+    if isinstance(array, list | tuple | int | float | complex | bool):
+        return False
+    import array_api_compat  # noqa: PLC0415
+
+    return bool(array_api_compat.is_array_api_obj(array))
+
+
+def _ragged(rows: Any) -> str:
+    """Where a nested list first departs from its own shape, in words."""
+    try:
+        lengths = [len(row) for row in rows]
+    except TypeError:
+        return "numbers and rows mixed"
+    for index, length in enumerate(lengths):
+        if length != lengths[0]:
+            return f"row 0 with {lengths[0]} entries and row {index} with {length}"
+    for row in rows:
+        if any(hasattr(entry, "__len__") for entry in row):
+            return _ragged(row)
+    raise InputError("this list cannot be read as an array")

@@ -1,0 +1,27 @@
+"""What atento raises: every message says what was expected, what came and what to do."""
+
+__all__ = ["AtentoError", "DTypeError", "EngineError", "InputError", "MissingPart", "ShapeError"]
+
+
+class AtentoError(Exception):
+    """The root of all errors that atento raises on purpose."""
+
+
+class InputError(AtentoError, ValueError):
+    """An argument, text or file that cannot be used as it is."""
+
+
+class ShapeError(InputError):
+    """Arrays whose axes do not fit together."""
+
+
+class DTypeError(AtentoError, TypeError):
+    """An array of a kind or element type that attention is not defined on."""
+
+
+class EngineError(InputError):
+    """The engine named cannot serve this request."""
+
+
+class MissingPart(AtentoError, ImportError):
+    """An optional part is not installed."""

@@ -1,0 +1,166 @@
+"""The front door: check the arguments once, pick an engine, compute."""
+
+from typing import Any
+
+import numpy as np
+
+from atento._errors import EngineError
+from atento.equation.dense import dense_mask, equation
+from atento.equation.plan import Plan, plan_for
+from atento.equation.request import Request, checked_request
+from atento.records import Step, Trace
+
+__all__ = ["attention", "plan", "trace"]
+
+
+def attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    mask: Any = None,
+    bias: Any = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Any = None,
+    dropout: float = 0.0,
+    seed: Any = None,
+    engine: str = "auto",
+) -> Any:
+    """Exact attention.
+
+    ``weights = softmax(mask(softcap(Q Kᵀ · scale) + bias))``, ``output = weights V``.
+
+    Args:
+        query: (..., Hq, Tq, d), or (Tq, d) without heads.
+        key: (..., Hkv, Tk, d). Hq is a multiple of Hkv: consecutive query heads share a key head.
+        value: (..., Hkv, Tk, dv).
+        mask: who may look at whom, True = attends: a rule of `atento.masks`, or a bool array that
+            broadcasts to (..., query, key). A query that may see no key gets output 0.
+        bias: added to the scores; broadcasts to (..., query, key).
+        scale: multiplies Q Kᵀ; 1/√d when left out.
+        softcap: bounds the scaled scores smoothly: ``softcap · tanh(scores / softcap)``.
+        sinks: one number, or one per query head: ``exp(sink)`` is added to the softmax's
+            denominator, and nothing to the output.
+        dropout: the probability with which a weight is set to 0; the others grow by
+            ``1 / (1 − dropout)``.
+        seed: for dropout, an int or a `numpy.random.Generator`; the same seed drops the same
+            weights on every engine. None: a fresh one each call.
+        engine: "auto", "dense" (the formula) or "streaming" (block by block, O(T) memory).
+
+    Returns:
+        (..., Hq, Tq, dv), in the library and dtype of the inputs. Half-precision inputs are
+        accumulated in float32.
+
+    Raises:
+        ShapeError, DTypeError, InputError, EngineError: what was expected and what came.
+
+    Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.1; the order of the steps is that
+    of the ONNX operator ``Attention``.
+
+    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> attention(x, x, x).round(4)
+    array([[0.6698, 0.3302],
+           [0.3302, 0.6698]])
+    """
+    request = checked_request(
+        query,
+        key,
+        value,
+        mask=mask,
+        bias=bias,
+        scale=scale,
+        softcap=softcap,
+        sinks=sinks,
+        dropout=dropout,
+        seed=seed,
+    )
+    if plan_for(request, engine).engine == "streaming":
+        from atento.equation.streaming import stream  # noqa: PLC0415  loads threads only when used
+
+        return stream(request).output
+    for step in equation(request):
+        output = step.value
+    return output
+
+
+def trace(
+    query: Any,
+    key: Any,
+    value: Any,
+    *,
+    mask: Any = None,
+    bias: Any = None,
+    scale: float | None = None,
+    softcap: float | None = None,
+    sinks: Any = None,
+    dropout: float = 0.0,
+    seed: Any = None,
+    engine: str = "auto",
+) -> Trace:
+    """`attention`, with every step kept: queries, keys, values, scores, scaled, … output.
+
+    The arguments and errors are those of `attention`. All weights are held, so memory grows with
+    Tq × Tk; the engine is always the dense one.
+
+    >>> x = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> trace(x, x, x)["weights"].value.round(4)
+    array([[0.6698, 0.3302],
+           [0.3302, 0.6698]])
+    """
+    request = checked_request(
+        query,
+        key,
+        value,
+        mask=mask,
+        bias=bias,
+        scale=scale,
+        softcap=softcap,
+        sinks=sinks,
+        dropout=dropout,
+        seed=seed,
+    )
+    if plan_for(request, engine).engine != "dense" and engine != "auto":
+        raise EngineError(
+            f'trace keeps every step, and the {engine} engine keeps none: use engine="dense", '
+            'or "auto".'
+        )
+    return Trace(tuple(_frozen(step) for step in equation(request)), _parameters(request))
+
+
+def plan(query: Any, key: Any, value: Any, *, engine: str = "auto", **options: Any) -> Plan:
+    """The engine that `attention` would use for these arguments, and why. Nothing is computed.
+
+    >>> plan(np.ones((4, 2)), np.ones((4, 2)), np.ones((4, 2))).engine
+    'dense'
+    """
+    defaults: dict[str, Any] = {
+        "mask": None,
+        "bias": None,
+        "scale": None,
+        "softcap": None,
+        "sinks": None,
+        "dropout": 0.0,
+        "seed": None,
+    }
+    return plan_for(checked_request(query, key, value, **(defaults | options)), engine)
+
+
+def _frozen(step: Step) -> Step:
+    """The step over an array that cannot be written to, where the library has such arrays."""
+    if not isinstance(step.value, np.ndarray):
+        return step
+    view = step.value.view()
+    view.flags.writeable = False
+    return Step(step.name, step.formula, step.axes, view)
+
+
+def _parameters(request: Request) -> dict[str, Any]:
+    given = {
+        "scale": request.scale,
+        "softcap": request.softcap,
+        "bias": request.bias,
+        "mask": dense_mask(request),
+        "sinks": request.sinks,
+    }
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,76 @@
+"""Band: the keys within two diagonals; what `Causal` and `Window` become once lengths are known."""
+
+from typing import Literal
+
+import numpy as np
+
+from atento._errors import InputError, ShapeError
+from atento.masks.mask import ALL, NONE, Mask, Tile
+
+__all__ = ["Align", "Band", "aligned_offset", "check_align"]
+
+Align = Literal["start", "end"] | None
+
+
+def check_align(rule: str, align: object) -> None:
+    """Refuse an alignment other than "start", "end" and None."""
+    if align not in (None, "start", "end"):
+        raise InputError(f'{rule}: align must be "start" or "end"; got {align!r}.')
+
+
+def aligned_offset(rule: str, align: Align, shape: tuple[int, ...] | None) -> int:
+    """The key position under query 0 on the aligned diagonal.
+
+    Raises:
+        InputError: when there are more or fewer queries than keys and no alignment is said.
+    """
+    if shape is None:
+        if align == "end":
+            raise InputError(
+                f'{rule} with align="end" depends on the lengths: '
+                "say them first, as in mask.bind((Tq, Tk)).tile(rows, cols)."
+            )
+        return 0
+    Tq, Tk = shape[-2:]
+    if align is None and Tq != Tk:
+        raise ShapeError(
+            f"{rule} needs align= when the lengths differ: there are {Tq} queries and {Tk} keys. "
+            f'align="start": query i stands at key i (as PyTorch\'s is_causal). '
+            f'align="end": the last query stands at the last key (decoding with a cache).'
+        )
+    return Tk - Tq if align == "end" else 0
+
+
+class Band(Mask):
+    """Query i attends to the keys j with ``i + first <= j <= i + last``; None: no limit there."""
+
+    def __init__(self, first: int | None, last: int | None, name: str) -> None:
+        self.first, self.last, self.name = first, last, name
+
+    def bind(self, shape: tuple[int, ...] | None) -> Mask:
+        del shape
+        return self
+
+    def _evaluate(self, rows: range, cols: range) -> Tile:
+        if not rows or not cols:
+            return NONE
+        # Distances key − query run over [nearest, farthest] within this block.
+        nearest, farthest = cols[0] - rows[-1], cols[-1] - rows[0]
+        above = self.first is None or nearest >= self.first
+        below = self.last is None or farthest <= self.last
+        if above and below:
+            return ALL
+        if (self.first is not None and farthest < self.first) or (
+            self.last is not None and nearest > self.last
+        ):
+            return NONE
+        query = np.arange(rows.start, rows.stop)[:, None]
+        key = np.arange(cols.start, cols.stop)
+        if above:
+            return key <= query + self.last
+        if below:
+            return key >= query + self.first
+        return (key <= query + self.last) & (key >= query + self.first)
+
+    def __repr__(self) -> str:
+        return self.name
