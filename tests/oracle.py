@@ -18,7 +18,7 @@ def attention_oracle(
     kept=None,
     dropout=0.0,
 ):
-    """Output, weights and log-sum-exp for (..., H, T, d) arrays; `visible` is a dense bool array."""
+    """Output, weights and log-sum-exp for (..., H, T, d) arrays; `visible` is a bool array."""
     query, key, value = (np.asarray(x, np.float64) for x in (query, key, value))
     if query.ndim == 2:
         output, weights, lse = attention_oracle(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from atento._errors import DTypeError, InputError, ShapeError
+from atento._errors import DTypeError, ShapeError
 
 __all__ = ["as_float_array", "common_namespace", "dtype_name", "is_numpy", "to_numpy"]
 
@@ -57,9 +57,9 @@ def as_array(name: str, array: Any) -> Any:
         return np.asarray(array)
     except ValueError:
         raise ShapeError(
-            f"{name} is a ragged list: all rows of an array have the same length; "
-            f"got {_ragged(array)}. Pad the short rows, and hide the padding with "
-            "mask=KeyPadding(...)."
+            f"{name} is a ragged list: all rows of an array have the same length; got "
+            f"{_ragged(array) or 'rows that differ'}. Pad the short rows, and hide the padding "
+            "with mask=KeyPadding(...)."
         ) from None
 
 
@@ -85,7 +85,9 @@ def as_float_array(name: str, array: Any) -> Any:
     elif kind.startswith("complex"):
         advice = "attention is defined on real numbers: choose its real part or its magnitude."
     elif kind == "object":
-        advice = "it holds Python objects: build it as numbers, as in np.array(rows, dtype='float32')."
+        advice = (
+            "it holds Python objects: build it as numbers, as in np.array(rows, dtype='float32')."
+        )
     else:
         advice = "convert it to float32 or float64."
     raise DTypeError(f"{name} must be a float16, float32 or float64 array; got {kind}: {advice}")
@@ -100,7 +102,7 @@ def common_namespace(**arrays: Any) -> tuple[ModuleType, Any]:
     first_name, first = next(iter(arrays.items()))
     if all(is_numpy(array) for array in arrays.values()):
         return np, "cpu"
-    import array_api_compat  # noqa: PLC0415  only for libraries other than NumPy
+    import array_api_compat
 
     for name, array in arrays.items():
         if is_numpy(array) != is_numpy(first) or library_name(array) != library_name(first):
@@ -138,21 +140,19 @@ def to_numpy(array: Any) -> npt.NDArray[Any]:
 def _is_foreign(array: object) -> bool:
     if isinstance(array, list | tuple | int | float | complex | bool):
         return False
-    import array_api_compat  # noqa: PLC0415
+    import array_api_compat
 
     return bool(array_api_compat.is_array_api_obj(array))
 
 
-def _ragged(rows: Any) -> str:
-    """Where a nested list first departs from its own shape, in words."""
+def _ragged(rows: Any) -> str | None:
+    """Where a nested list first departs from its own shape, in words; None where it does not."""
     try:
         lengths = [len(row) for row in rows]
     except TypeError:
-        return "numbers and rows mixed"
+        mixed = any(hasattr(row, "__len__") for row in rows)
+        return "numbers and rows mixed" if mixed else None
     for index, length in enumerate(lengths):
         if length != lengths[0]:
             return f"row 0 with {lengths[0]} entries and row {index} with {length}"
-    for row in rows:
-        if any(hasattr(entry, "__len__") for entry in row):
-            return _ragged(row)
-    raise InputError("this list cannot be read as an array")
+    return next(filter(None, map(_ragged, rows)), None)

@@ -1,6 +1,12 @@
 """What atento raises: every message says what was expected, what came and what to do."""
 
-__all__ = ["AtentoError", "DTypeError", "EngineError", "InputError", "MissingPart", "ShapeError"]
+__all__ = [
+    "AtentoError",
+    "DTypeError",
+    "EngineError",
+    "InputError",
+    "ShapeError",
+]
 
 
 class AtentoError(Exception):
@@ -21,7 +27,3 @@ class DTypeError(AtentoError, TypeError):
 
 class EngineError(InputError):
     """The engine named cannot serve this request."""
-
-
-class MissingPart(AtentoError, ImportError):
-    """An optional part is not installed."""

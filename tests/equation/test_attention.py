@@ -6,13 +6,13 @@ import array_api_strict
 import numpy as np
 import pytest
 import torch
-from oracle import attention_oracle
 
 import atento
 from atento.equation.dropout import kept
 from atento.equation.request import checked_request
 from atento.equation.streaming import stream
 from atento.masks import Causal, KeyPadding, Prefix, Rule, Segments, Window
+from oracle import attention_oracle
 
 try:
     import jax
@@ -83,10 +83,7 @@ def dense(mask):
     if mask is None or isinstance(mask, np.ndarray):
         return mask
     return np.stack(  # a Rule sees batch and head, so each is asked for its own tile
-        [
-            np.stack([tile(mask.bind((B, H, TQ, TK)).at((b, h))) for h in range(H)])
-            for b in range(B)
-        ]
+        [np.stack([tile(mask.bind((B, H, TQ, TK)).at((b, h))) for h in range(H)]) for b in range(B)]
     )
 
 
@@ -130,8 +127,9 @@ def test_streaming_equals_the_oracle(name, dtype, rtol, rng, monkeypatch):
     query, key, value = arrays(rng, dtype)
     asked = options(rng)[name]
     asked = {
-        option: given.astype(dtype) if option in ("bias", "sinks") and option != "one sink"
-        and isinstance(given, np.ndarray) else given
+        option: given.astype(dtype)
+        if option in ("bias", "sinks") and option != "one sink" and isinstance(given, np.ndarray)
+        else given
         for option, given in asked.items()
     }
     output, _, lse = expected(query, key, value, **asked)
@@ -232,7 +230,7 @@ def test_half_precision_in_torch_is_accumulated_in_float32(dtype, rng):
 
 def test_float32_against_float64_on_standard_normals():
     rng = np.random.default_rng(4)
-    query, key, value = (rng.standard_normal((2, 512, 64)) for _ in range(3))
+    query, key, value = (rng.standard_normal((1, 192, 64)) for _ in range(3))
     exact = attention_oracle(query, key, value)[0]
     for engine in ("dense", "streaming"):
         single = atento.attention(
@@ -251,12 +249,12 @@ def test_scores_of_ten_thousand_stay_within_what_their_rounding_allows(engine, s
     plus one rounding for the scale; each weight is then off by a factor in e^±2δ, and so is the
     output by at most (e^2δ − 1) · max|v|, plus ordinary rounding."""
     rng = np.random.default_rng(7)
-    d = 16
-    query, key = (rng.uniform(20, 50, (64, d)).astype(np.float32) for _ in range(2))
+    d = 4
+    query, key = (rng.uniform(50, 90, (64, d)).astype(np.float32) for _ in range(2))
     value = rng.standard_normal((64, 5)).astype(np.float32)
     query *= np.float32(sign)
     assert np.abs(query @ key.T * 0.5).max() > 1e4
-    exact, _, lse = attention_oracle(query, key, value, scale=0.5)
+    exact, _, _ = attention_oracle(query, key, value, scale=0.5)
     result = atento.attention(query, key, value, scale=0.5, engine=engine)
     assert np.isfinite(result).all()
     eps = np.finfo(np.float32).eps / 2
@@ -271,13 +269,15 @@ def test_scores_of_ten_thousand_stay_within_what_their_rounding_allows(engine, s
 def test_a_query_that_may_see_no_key_gets_zeros(engine, name, rng):
     query, key, value = arrays(rng)
     asked = {
-        "causal rows before the first key": {"mask": Window(left=1, right=-0, align="start")
-                                             & Window(left=None, right=0, align="start")
-                                             & ~Prefix(4)},
+        "causal rows before the first key": {
+            "mask": Window(left=1, right=-0, align="start")
+            & Window(left=None, right=0, align="start")
+            & ~Prefix(4)
+        },
         "nobody": {"mask": Prefix(0)},
         "minus infinity": {"bias": np.full((TQ, TK), -np.inf)},
     }[name]
-    output, weights, lse = expected(query, key, value, **asked)
+    _, weights, _ = expected(query, key, value, **asked)
     blind = ~weights.any(-1)
     assert blind.any()
     for sinks in (None, np.full(H, 3.0)):
@@ -286,7 +286,9 @@ def test_a_query_that_may_see_no_key_gets_zeros(engine, name, rng):
         assert np.isfinite(result).all()
         weights = atento.trace(query, key, value, sinks=sinks, **asked)["weights"].value
         assert not weights[blind].any()
-        assert np.isneginf(stream(request(query, key, value, sinks=sinks, **asked)).lse[blind]).all()
+        assert np.isneginf(
+            stream(request(query, key, value, sinks=sinks, **asked)).lse[blind]
+        ).all()
 
 
 @pytest.mark.parametrize("engine", ["dense", "streaming"])
@@ -310,7 +312,9 @@ def test_no_keys_at_all(engine):
 @pytest.mark.parametrize("engine", ["dense", "streaming"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["query", "key", "value"])
-def test_nan_is_passed_on_to_those_who_see_it_and_to_no_one_else(engine, bad, where, rng, monkeypatch):
+def test_nan_is_passed_on_to_those_who_see_it_and_to_no_one_else(
+    engine, bad, where, rng, monkeypatch
+):
     monkeypatch.setattr("atento.equation.streaming.ROWS", 3)
     monkeypatch.setattr("atento.equation.streaming.COLS", 5)
     query, key, value = (rng.standard_normal((7, 5)) for _ in range(3))
@@ -354,14 +358,20 @@ def test_strided_and_big_endian_inputs(rng):
     query, key, value = arrays(rng, np.float32)
     wanted = atento.attention(query, key, value)
     for engine in ("dense", "streaming"):
-        swapped = [np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2) for x in (query, key, value)]
-        np.testing.assert_allclose(atento.attention(*swapped, engine=engine), wanted, rtol=1e-5)
+        swapped = [
+            np.ascontiguousarray(x.swapaxes(1, 2)).swapaxes(1, 2) for x in (query, key, value)
+        ]
+        np.testing.assert_allclose(
+            atento.attention(*swapped, engine=engine), wanted, rtol=1e-6, atol=1e-6
+        )
         reversed_ = [x[..., ::-1] for x in (query, key)]
         np.testing.assert_allclose(
-            atento.attention(*reversed_, value, engine=engine), wanted, rtol=1e-5, atol=1e-6
+            atento.attention(*reversed_, value, engine=engine), wanted, rtol=1e-6, atol=1e-6
         )
         other_end = [x.astype(x.dtype.newbyteorder()) for x in (query, key, value)]
-        np.testing.assert_allclose(atento.attention(*other_end, engine=engine), wanted, rtol=1e-5)
+        np.testing.assert_allclose(
+            atento.attention(*other_end, engine=engine), wanted, rtol=1e-6, atol=1e-6
+        )
 
 
 def test_nested_lists_are_arrays():
@@ -392,9 +402,7 @@ def test_many_threads_at_once_agree(rng):
     inputs = [rng.standard_normal((4, 300, 16)).astype(np.float32) for _ in range(3)]
     wanted = atento.attention(*inputs, engine="streaming")
     with ThreadPoolExecutor(4) as pool:
-        results = list(
-            pool.map(lambda _: atento.attention(*inputs, engine="streaming"), range(12))
-        )
+        results = list(pool.map(lambda _: atento.attention(*inputs, engine="streaming"), range(12)))
     for result in results:
         np.testing.assert_array_equal(result, wanted)
 

@@ -39,9 +39,7 @@ def test_simplified_self_attention_step_by_step():
     scores = [0.9544, 1.4950, 1.4754, 0.8434, 0.7070, 1.0865]
     np.testing.assert_allclose(trace["scores"].value[1], scores, atol=5e-5)
     divided = trace["scores"].value[1] / trace["scores"].value[1].sum()
-    np.testing.assert_allclose(
-        divided, [0.1455, 0.2278, 0.2249, 0.1285, 0.1077, 0.1656], atol=5e-5
-    )
+    np.testing.assert_allclose(divided, [0.1455, 0.2278, 0.2249, 0.1285, 0.1077, 0.1656], atol=5e-5)
     np.testing.assert_allclose(trace["weights"].value, WEIGHTS, atol=5e-5)
     np.testing.assert_allclose(trace.output, CONTEXTS, atol=5e-5)
 

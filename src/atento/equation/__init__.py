@@ -1,6 +1,6 @@
 """The equation: one front door, and the engines that compute it.
 
-    weights = softmax(mask(softcap(Q Kᵀ · scale) + bias))        output = weights V
+weights = softmax(mask(softcap(Q Kᵀ · scale) + bias))        output = weights V
 """
 
 from atento.equation.front import attention, plan, trace

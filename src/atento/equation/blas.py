@@ -36,7 +36,7 @@ def one_blas_thread() -> Iterator[None]:
     The setting belongs to the whole process: the first to enter sets it, the last to leave
     restores it, whatever the order in which several threads come and go.
     """
-    global _users, _limits  # noqa: PLW0603
+    global _users, _limits
     with _lock:
         if _users == 0:
             _limits = _controller().limit(limits=1, user_api="blas")

@@ -68,7 +68,7 @@ def equation(request: Request) -> Iterator[Step]:
 
 
 def softmax(xp: Any, s: Any, sinks: Any = None) -> Any:
-    """softmax over the last axis: ``exp(s) / (Σ exp(s) + exp(sink))``; rows of −∞ give 0.
+    """Softmax over the last axis: ``exp(s) / (Σ exp(s) + exp(sink))``; rows of −∞ give 0.
 
     The row's maximum is subtracted first, so that nothing overflows.
     """
@@ -125,7 +125,7 @@ def _per_query(xp: Any, sinks: Any) -> Any:
 
 
 def _weighted_sum(r: Request, w: Any, V: Any, visible: Any) -> Any:
-    """weights V, where a key that may not be seen adds nothing, even if it holds NaN or ∞."""
+    """Weights V, where a key that may not be seen adds nothing, even if it holds NaN or ∞."""
     xp = r.xp
     if visible is None or bool(xp.all(xp.isfinite(V))):
         return _per_group(r, w, V)

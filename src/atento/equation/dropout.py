@@ -3,12 +3,19 @@
 So blocking, threads and the engine chosen cannot change it.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["kept"]
 
 MASK = 2**64 - 1
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+ROUNDS = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)
 
 
 def kept(
@@ -28,19 +35,19 @@ def kept(
     Tq, Tk = lengths
     start = np.uint64(((unit * Tq * Tk) + _mix_int(seed)) & MASK)
     row = np.arange(rows.start, rows.stop, dtype=np.uint64)[:, None] * np.uint64(Tk)
-    number = row + np.arange(cols.start, cols.stop, dtype=np.uint64) + start
-    number *= np.uint64(0x9E3779B97F4A7C15)
-    number ^= number >> np.uint64(30)
-    number *= np.uint64(0xBF58476D1CE4E5B9)
-    number ^= number >> np.uint64(27)
-    number *= np.uint64(0x94D049BB133111EB)
-    number ^= number >> np.uint64(31)
-    return (number >> np.uint64(11)) * 2.0**-53 >= rate
+    number: Any = row + np.arange(cols.start, cols.stop, dtype=np.uint64) + start
+    np.multiply(number, GOLDEN, out=number)
+    for shift, factor in ROUNDS:
+        np.bitwise_xor(number, np.right_shift(number, shift), out=number)
+        np.multiply(number, factor, out=number)
+    np.bitwise_xor(number, np.right_shift(number, np.uint64(31)), out=number)
+    uniform = np.right_shift(number, np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.greater_equal(uniform, rate)
 
 
 def _mix_int(seed: int) -> int:
     """Spread near seeds far apart, so that their pairs do not overlap."""
-    z = (seed + 0x9E3779B97F4A7C15) & MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
+    z = (seed + int(GOLDEN)) & MASK
+    for shift, factor in ROUNDS:
+        z = ((z ^ (z >> int(shift))) * int(factor)) & MASK
     return z ^ (z >> 31)

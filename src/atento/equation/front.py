@@ -76,7 +76,7 @@ def attention(
         seed=seed,
     )
     if plan_for(request, engine).engine == "streaming":
-        from atento.equation.streaming import stream  # noqa: PLC0415  loads threads only when used
+        from atento.equation.streaming import stream
 
         return stream(request).output
     for step in equation(request):

@@ -94,7 +94,7 @@ def stream(request: Request) -> Streamed:
     output = np.zeros(request.output_shape, request.query.dtype)
     lse = np.full(request.output_shape[:-1], -np.inf, request.compute_dtype)
     Tq, Tk = request.weights_shape[-2:]
-    if not output.size and not lse.size or Tk == 0:
+    if (not output.size and not lse.size) or Tk == 0:
         return Streamed(output, lse)
     tasks = _tasks(request, output, lse)
     lock = Lock()
@@ -129,8 +129,10 @@ def stream(request: Request) -> Streamed:
 
 
 def _tasks(request: Request, output: Array, lse: Array) -> Iterator[tuple[_Head, range]]:
-    """All (head, block of queries), the last queries first: under a causal mask they are longest,
-    and the short ones fill the gaps at the end."""
+    """All (head, block of queries), the last queries first.
+
+    Under a causal mask those are the longest, and the short ones fill the gaps at the end.
+    """
     Tq = request.query.shape[-2]
     blocks = [range(start, min(start + ROWS, Tq)) for start in range(0, Tq, ROWS)]
     for unit, index in enumerate(np.ndindex(request.query.shape[:-2])):
@@ -139,9 +141,7 @@ def _tasks(request: Request, output: Array, lse: Array) -> Iterator[tuple[_Head,
             yield head, rows
 
 
-def _head(
-    request: Request, unit: int, index: tuple[int, ...], output: Array, lse: Array
-) -> _Head:
+def _head(request: Request, unit: int, index: tuple[int, ...], output: Array, lse: Array) -> _Head:
     kv_index = (*index[:-1], index[-1] // request.group) if index else ()
     key = request.key[kv_index].astype(request.compute_dtype, copy=False)
     value = request.value[kv_index].astype(request.compute_dtype, copy=False)
@@ -249,7 +249,10 @@ class _Running:
     def see(self, visible: Array | None) -> None:
         """Note which queries saw a key, where no maximum is needed."""
         if not self.all_seen:
-            self.seen |= True if visible is None else visible.any(axis=1, keepdims=True)
+            if visible is None:
+                self.seen[:] = True
+            else:
+                self.seen |= visible.any(axis=1, keepdims=True)
             self.all_seen = bool(self.seen.all())
 
     def shifted(self, scores: Array, visible: Array | None) -> Array:
@@ -283,14 +286,14 @@ class _Running:
         return scores
 
 
-LOWEST = {"f": np.float32(-87.0), "d": np.float64(-708.0)}
+LOWEST: dict[str, Any] = {"f": np.float32(-87.0), "d": np.float64(-708.0)}
 """exp of these is close to the last normal number."""
 
 
 def _weighted_values(
     head: _Head, weights: Array, cols: range, visible: Array | None, buffers: _Buffers
 ) -> Array:
-    """weights V for one block, where a key that may not be seen adds nothing, even NaN or ∞."""
+    """Weights V for one block, where a key that may not be seen adds nothing, even NaN or ∞."""
     value = head.value[cols.start : cols.stop]
     product = buffers.product[: len(weights)]
     if visible is None or head.largest_value < np.inf:
@@ -304,7 +307,7 @@ def _weighted_values(
 
 
 def _finish(request: Request, head: _Head, span: slice, state: _Running) -> None:
-    """output = summed / total, and the logarithm of the total; the sink joins the total here."""
+    """Output = summed / total, and the logarithm of the total; the sink joins the total here."""
     shift, total, summed, seen = state.shift, state.total, state.summed, state.seen
     if head.sink is not None:
         higher = np.maximum(shift, head.sink)
@@ -312,9 +315,6 @@ def _finish(request: Request, head: _Head, span: slice, state: _Running) -> None
         total = total * shrink + np.exp(head.sink - higher)
         summed = summed * shrink
         shift = higher
-    if request.dropout:
-        total_kept = total * (1 - request.dropout)
-    else:
-        total_kept = total
-    head.output[span] = np.where(seen, summed / np.where(seen, total_kept, 1), 0)
+    kept_total = np.where(seen, total * (1 - request.dropout), 1)
+    head.output[span] = np.where(seen, summed / kept_total, 0)
     head.lse[span] = np.where(seen, shift + np.log(np.where(seen, total, 1)), -np.inf)[:, 0]

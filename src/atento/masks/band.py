@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from atento._errors import InputError, ShapeError
-from atento.masks.mask import ALL, NONE, Mask, Tile
+from atento.masks.mask import ALL, NONE, BoolArray, Mask, Tile
 
 __all__ = ["Align", "Band", "aligned_offset", "check_align"]
 
@@ -58,19 +58,19 @@ class Band(Mask):
         nearest, farthest = cols[0] - rows[-1], cols[-1] - rows[0]
         above = self.first is None or nearest >= self.first
         below = self.last is None or farthest <= self.last
-        if above and below:
-            return ALL
         if (self.first is not None and farthest < self.first) or (
             self.last is not None and nearest > self.last
         ):
             return NONE
         query = np.arange(rows.start, rows.stop)[:, None]
         key = np.arange(cols.start, cols.stop)
-        if above:
-            return key <= query + self.last
-        if below:
-            return key >= query + self.first
-        return (key <= query + self.last) & (key >= query + self.first)
+        inside: BoolArray | None = None
+        if self.last is not None and not below:
+            inside = key <= query + self.last
+        if self.first is not None and not above:
+            after = key >= query + self.first
+            inside = after if inside is None else inside & after
+        return ALL if inside is None else inside
 
     def __repr__(self) -> str:
         return self.name

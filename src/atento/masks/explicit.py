@@ -80,9 +80,7 @@ class Explicit(Mask):
         Tq, Tk = self.array.shape[-2:]
         query = slice(None) if Tq == 1 else slice(rows.start, rows.stop)
         key = slice(None) if Tk == 1 else slice(cols.start, cols.stop)
-        return np.broadcast_to(
-            self.array[..., query, key], (*self.leading, len(rows), len(cols))
-        )
+        return np.broadcast_to(self.array[..., query, key], (*self.leading, len(rows), len(cols)))
 
     def __repr__(self) -> str:
         return f"Explicit(shape={self.array.shape})"

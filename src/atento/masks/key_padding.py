@@ -45,9 +45,7 @@ class KeyPadding(Mask):
                 "keep (batch, key) goes with queries (batch, head, query, feature).",
             )
         # (batch, key) -> (batch, head, query, key)
-        return Explicit(
-            self.keep.reshape(*self.leading, 1, self.keep.shape[-1])
-        ).bind(shape)
+        return Explicit(self.keep.reshape(*self.leading, 1, self.keep.shape[-1])).bind(shape)
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         return self.bind(None).block(rows, cols)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -50,14 +50,18 @@ class Mask(ABC):
     """
 
     __array_ufunc__ = None  # so that `array & mask` comes to __rand__ here
-    leading: ClassVar[tuple[int, ...]] | Any = ()
-    """The (batch, head) sizes that the rule itself brings; 1 where it does not vary."""
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The (batch, head) sizes that the rule itself brings; 1 where it does not vary."""
+        return ()
 
     def tile(self, rows: Span, cols: Span) -> Tile:
         """Who attends in one block: ALL, NONE, or a bool array (..., len(rows), len(cols)).
 
         Args:
-            rows, cols: the queries and keys of the block: a range, a slice or (start, stop).
+            rows: the queries of the block: a range, a slice or (start, stop).
+            cols: the keys of the block.
         """
         return self.bind(None).block(_span(rows, "rows"), _span(cols, "cols"))
 
@@ -65,7 +69,7 @@ class Mask(ABC):
         """The rule as a bool array (..., Tq, Tk), for looking at it."""
         if Tq < 0 or Tk < 0:
             raise ShapeError(f"lengths cannot be negative; got Tq={Tq} and Tk={Tk}.")
-        leading = tuple(self.leading)
+        leading = self.leading
         tile = self.bind((*leading, Tq, Tk)).block(range(Tq), range(Tk))
         if isinstance(tile, Coverage):
             tile = np.full((*leading, Tq, Tk), tile.value)
@@ -178,7 +182,7 @@ class Not(Mask):
 
     @property
     def leading(self) -> tuple[int, ...]:
-        return tuple(self.rule.leading)
+        return self.rule.leading
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
         return Not(self.rule.bind(shape))
@@ -214,7 +218,7 @@ def as_mask(mask: object) -> Mask:
         raise DTypeError(
             "mask is a function: wrap it, as in Rule(f), where f(batch, head, query, key) -> bool."
         )
-    from atento.masks.explicit import Explicit  # noqa: PLC0415  Explicit is a Mask itself
+    from atento.masks.explicit import Explicit
 
     return Explicit(mask)
 

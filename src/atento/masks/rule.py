@@ -32,8 +32,7 @@ class Rule(Mask):
     def __init__(self, f: PairCondition) -> None:
         if not callable(f):
             raise DTypeError(
-                "Rule needs a function f(batch, head, query, key) -> bool; "
-                f"got {type(f).__name__}."
+                f"Rule needs a function f(batch, head, query, key) -> bool; got {type(f).__name__}."
             )
         self.f = f
 

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from atento._arrays import as_array, dtype_name, to_numpy
 from atento._errors import DTypeError, ShapeError
-from atento.masks.mask import ALL, NONE, Mask, Tile, broadcast_leading
+from atento.masks.mask import ALL, NONE, BoolArray, Mask, Tile, broadcast_leading
 
 __all__ = ["Segments"]
 
@@ -102,7 +102,8 @@ class _SameSegment(Mask):
             return ALL
         if high[0] < low[1] or high[1] < low[0]:
             return NONE
-        return np.equal(queries[..., :, None], keys[..., None, :])
+        same: BoolArray = queries[..., :, None] == keys[..., None, :]
+        return same
 
 
 def _ids(name: str, ids: Any) -> npt.NDArray[Any]:
