@@ -41,8 +41,8 @@ def kept(
         np.bitwise_xor(number, np.right_shift(number, shift), out=number)
         np.multiply(number, factor, out=number)
     np.bitwise_xor(number, np.right_shift(number, np.uint64(31)), out=number)
-    uniform = np.right_shift(number, np.uint64(11)).astype(np.float64) * 2.0**-53
-    return np.greater_equal(uniform, rate)
+    uniform: npt.NDArray[np.float64] = np.right_shift(number, np.uint64(11)) * 2.0**-53
+    return uniform >= rate
 
 
 def _mix_int(seed: int) -> int:
