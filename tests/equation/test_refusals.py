@@ -168,6 +168,12 @@ REFUSED = {
         ShapeError,
         "sinks must be one number, or one per query head: shape (4,); got (2,)",
     ),
+    "sinks of another library": (
+        (Q, K, V),
+        {"sinks": torch.ones(1)},
+        DTypeError,
+        "query is a numpy array and sinks a torch",
+    ),
     "scale of text": ((Q, K, V), {"scale": "big"}, InputError, "scale must be a number; got str"),
     "scale NaN": (
         (Q, K, V),

@@ -148,7 +148,7 @@ def test_rule_is_called_per_tile_never_for_everything():
 
     x = np.ones((1, 1500, 4), np.float32)
     attention(x, x, x, mask=Rule(near), engine="streaming")
-    assert max(sizes) <= 256 * 512
+    assert max(sizes) <= 512 * 512
     assert sum(sizes) == 1500**2
 
 

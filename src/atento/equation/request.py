@@ -12,7 +12,6 @@ from atento._arrays import (
     as_float_array,
     common_namespace,
     dtype_name,
-    is_numpy,
 )
 from atento._errors import DTypeError, InputError, ShapeError
 from atento.masks import Mask, as_mask
@@ -216,8 +215,6 @@ def _check_bias(bias: Any, query: Any, shape: tuple[int, ...], xp: ModuleType, d
 def _check_sinks(sinks: Any, query: Any, xp: ModuleType, device: Any, dtype: Any) -> Any:
     if isinstance(sinks, int | float) and not isinstance(sinks, bool):
         sinks = xp.asarray(float(sinks), dtype=dtype, device=device)
-    elif is_numpy(query):
-        sinks = np.asarray(as_float_array("sinks", sinks))
     else:
         sinks = as_float_array("sinks", sinks)
         common_namespace(query=query, sinks=sinks)

@@ -29,9 +29,9 @@ __all__ = ["Streamed", "stream"]
 
 Array = npt.NDArray[Any]
 
-ROWS, COLS = 256, 512
-"""Queries × keys in a block: with the scores of a block (512 KB in float32) and the keys and
-values it reads, a core's second-level cache is filled to about a half."""
+ROWS, COLS = 512, 512
+"""Queries × keys in a block: with the scores of a block (1 MB in float32) and the keys and values
+that it reads, about a half of a core's second-level cache is filled."""
 
 SAFE_SCORE = 24.0
 """Below this bound exp(±score) lies in 1e±11: sums and products keep their precision."""

@@ -1,0 +1,92 @@
+"""The `atento` program: its commands, and how it ends when something goes wrong."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from atento import __version__
+from atento._errors import AtentoError
+from atento.cli.doctor import doctor
+from atento.cli.explain import explain
+from atento.cli.output import ReaderLeft
+
+__all__ = ["app", "main"]
+
+MISTAKE = 2
+INTERRUPTED = 130
+CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+
+# without rich markup and rich tracebacks, typer loads in half the time, and bugs keep their own
+# plain traceback
+app = typer.Typer(
+    name="atento",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(explain)
+app.command()(doctor)
+
+# UsageError's parent: whatever typer raises about how it was called
+_UsageProblem: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"atento {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _atento(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """See attention: every step of it, on your own text and numbers."""
+    del version
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the program; returns its exit code.
+
+    0: done. 1: a check failed. 2: a mistake of the caller, told in one line. 130: interrupted.
+    Anything unexpected is a bug and keeps its traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that lacks a character must not end us
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(args=arguments, prog_name="atento", standalone_mode=False)
+    except AtentoError as error:
+        return _tell(str(error), MISTAKE)
+    except _UsageProblem as error:
+        return _tell(_usage(error), MISTAKE)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except ReaderLeft:
+        return CLOSED_PIPE
+    return code if isinstance(code, int) else 0
+
+
+def _usage(error: Exception) -> str:
+    message: str = getattr(error, "format_message", error.__str__)()
+    if message.startswith("Usage:"):  # no command at all: the help itself is the answer
+        return message
+    text = message if message.endswith((".", "?")) else f"{message}."
+    if type(error).__name__ == "NoSuchOption":
+        return f"{text} See atento --help; a text that begins with a dash goes after --."
+    return f"{text} See atento --help."
+
+
+def _tell(message: str, code: int) -> int:
+    if message.startswith("Usage:"):
+        print(message, file=sys.stderr)
+        return code
+    from atento.views.terminal_text import visible
+
+    print(f"atento: {visible(' '.join(message.split()))}", file=sys.stderr)
+    return code

@@ -1,0 +1,1 @@
+"""Language models: a Transformer, its training loop, and the recipe of the embedded model."""

@@ -1,0 +1,47 @@
+"""The model card: every number in it comes from the measured figures."""
+
+from pathlib import Path
+from typing import Any
+
+TEMPLATE = Path(__file__).parent / "card.md"
+
+
+def best_head(scores: list[list[float]]) -> tuple[tuple[int, int], float]:
+    """Return (layer, head) of the highest score, and the score."""
+    at = max(
+        ((layer, head) for layer, row in enumerate(scores) for head in range(len(row))),
+        key=lambda place: scores[place[0]][place[1]],
+    )
+    return at, scores[at[0]][at[1]]
+
+
+def card(figures: dict[str, Any]) -> str:
+    """Write the card from the measured figures."""
+    previous_at, previous_best = best_head(figures["previous_token"])
+    induction_at, induction_best = best_head(figures["induction"])
+    table = "\n".join(
+        f"| {layer}.{head} | {previous:.3f} | {induction:.3f} |"
+        for layer, rows in enumerate(
+            zip(figures["previous_token"], figures["induction"], strict=True)
+        )
+        for head, (previous, induction) in enumerate(zip(*rows, strict=True))
+    )
+    failed = "".join(f"\n- {line}" for line in figures["probes_failed"])
+    recipe = figures["recipe"]
+    return TEMPLATE.read_text("utf-8").format(
+        **figures,
+        **figures["training"],
+        **figures["model"],
+        previous_at=previous_at,
+        previous_best=previous_best,
+        induction_at=induction_at,
+        induction_best=induction_best,
+        english=figures["probes"]["en"],
+        spanish=figures["probes"]["es"],
+        heads_table=table,
+        failed=f"\nThe probes that it fails:\n{failed}\n" if failed else "",
+        steps=recipe["steps"],
+        seed=recipe["seed"],
+        repeated=recipe["repeated_rows"],
+        rows=recipe["repeated_rows"] + recipe["text_rows"],
+    )

@@ -1,0 +1,196 @@
+"""A decoder-only Transformer: GPT-2's shape, small enough to read in one sitting.
+
+Radford et al., "Language Models are Unsupervised Multitask Learners" (2019): LayerNorm before each
+block, learned positions, tied embeddings. `to_gpt2` and `from_gpt2` speak Hugging Face's names.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+INITIAL_SCALE = 0.05  # standard deviation of token and position vectors
+
+
+def sinusoids(context: int, width: int) -> Tensor:
+    """Return (context, width): sines and cosines of the position, from fast to slow.
+
+    Vaswani et al. 2017, section 3.5, with the longest wave fit to the context.
+    """
+    rates = context ** -(torch.arange(0, width, 2) / width)
+    angles = torch.arange(context)[:, None] * rates  # (context, width / 2)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of a Transformer."""
+
+    vocabulary_size: int
+    context: int = 128
+    d_model: int = 128
+    num_layers: int = 3
+    num_heads: int = 4
+    dropout: float = 0.0
+    norm_epsilon: float = 1e-5
+
+
+class Attention(nn.Module):
+    """Causal multi-head attention; query, key and value leave one linear map."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.project_in = nn.Linear(config.d_model, 3 * config.d_model)
+        self.project_out = nn.Linear(config.d_model, config.d_model)
+
+    def query_key_value(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Project ``x`` (B, T, d_model) to query, key and value, each (B, heads, T, head_dim)."""
+        batch, time, _ = x.shape
+        qkv = self.project_in(x)  # (B, T, 3·d_model)
+        qkv = qkv.view(batch, time, 3, self.num_heads, -1)  # (B, T, 3, heads, head_dim)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # 3 × (B, heads, T, head_dim)
+        return query, key, value
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix the tokens of ``x`` (B, T, d_model), each with those before it."""
+        query, key, value = self.query_key_value(x)
+        y = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        y = y.transpose(1, 2).flatten(2)  # (B, heads, T, head_dim) → (B, T, d_model)
+        out: Tensor = self.project_out(y)
+        return out
+
+
+class Block(nn.Module):
+    """Attention, then a two-layer perceptron, each added to what came in."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.norm_1 = nn.LayerNorm(config.d_model, config.norm_epsilon)
+        self.attention = Attention(config)
+        self.norm_2 = nn.LayerNorm(config.d_model, config.norm_epsilon)
+        self.expand = nn.Linear(config.d_model, 4 * config.d_model)
+        self.contract = nn.Linear(4 * config.d_model, config.d_model)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` (B, T, d_model) after attention and perceptron."""
+        x = x + self.dropout(self.attention(self.norm_1(x)))
+        hidden = functional.gelu(self.expand(self.norm_2(x)), approximate="tanh")
+        out: Tensor = x + self.dropout(self.contract(hidden))
+        return out
+
+
+class Transformer(nn.Module):
+    """Next-token scores for every position of a sequence of ids."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocabulary_size, config.d_model)
+        self.position_embedding = nn.Embedding(config.context, config.d_model)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.d_model, config.norm_epsilon)
+        self.apply(self._initialise)
+        # Learnt positions that begin as waves: "the one before" is then the same turn everywhere,
+        # and a head finds it once instead of 128 times.
+        waves = sinusoids(config.context, config.d_model)
+        self.position_embedding.weight.data.copy_(INITIAL_SCALE * math.sqrt(2) * waves)
+
+    def _initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=INITIAL_SCALE)
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, Block):  # each adds to the stream: smaller, the more of them
+            std = 0.02 / math.sqrt(2 * self.config.num_layers)
+            for last in (module.attention.project_out, module.contract):
+                nn.init.normal_(last.weight, std=std)
+
+    def states_of(self, embedded: Tensor) -> Tensor:
+        """Return the last normed states (B, T, d_model) of token embeddings (B, T, d_model)."""
+        positions = torch.arange(embedded.shape[1], device=embedded.device)
+        x = embedded + self.position_embedding(positions)
+        for block in self.blocks:
+            x = block(x)
+        out: Tensor = self.norm(x)
+        return out
+
+    def states(self, ids: Tensor) -> Tensor:
+        """Return the last normed states (B, T, d_model) of ``ids`` (B, T)."""
+        return self.states_of(self.token_embedding(ids))
+
+    def logits_of(self, states: Tensor) -> Tensor:
+        """Return next-token scores (..., vocabulary) of states (..., d_model)."""
+        return functional.linear(states, self.token_embedding.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return next-token scores (B, T, vocabulary) of ``ids`` (B, T)."""
+        return self.logits_of(self.states(ids))
+
+
+def gpt2_config(config: TransformerConfig) -> dict[str, Any]:
+    """Return the `config.json` with which `transformers` builds the same model."""
+    return {
+        "architectures": ["GPT2LMHeadModel"],
+        "model_type": "gpt2",
+        "activation_function": "gelu_new",
+        "vocab_size": config.vocabulary_size,
+        "n_positions": config.context,
+        "n_embd": config.d_model,
+        "n_layer": config.num_layers,
+        "n_head": config.num_heads,
+        "layer_norm_epsilon": config.norm_epsilon,
+        "attn_pdrop": config.dropout,
+        "embd_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
+        "tie_word_embeddings": True,
+    }
+
+
+# Ours to GPT-2's; GPT-2 keeps linear weights as (in, out), torch as (out, in).
+BLOCK_NAMES = {
+    "norm_1": "ln_1",
+    "attention.project_in": "attn.c_attn",
+    "attention.project_out": "attn.c_proj",
+    "norm_2": "ln_2",
+    "expand": "mlp.c_fc",
+    "contract": "mlp.c_proj",
+}
+
+
+def _gpt2_name(name: str) -> str:
+    module, _, kind = name.rpartition(".")
+    top = {"token_embedding": "wte", "position_embedding": "wpe", "norm": "ln_f"}
+    if module in top:
+        return f"transformer.{top[module]}.{kind}"
+    _, number, part = module.split(".", 2)
+    return f"transformer.h.{number}.{BLOCK_NAMES[part]}.{kind}"
+
+
+def _turned(name: str) -> bool:
+    return name.startswith("blocks") and name.endswith("weight") and ".norm_" not in name
+
+
+def to_gpt2(model: Transformer) -> dict[str, Tensor]:
+    """Return the weights under GPT-2's names."""
+    return {
+        _gpt2_name(name): (weight.T if _turned(name) else weight).detach().contiguous()
+        for name, weight in model.state_dict().items()
+    }
+
+
+def from_gpt2(config: TransformerConfig, weights: Mapping[str, Tensor]) -> Transformer:
+    """Build a Transformer from weights under GPT-2's names, in float32."""
+    model = Transformer(config)
+    ours = {}
+    for name in model.state_dict():
+        weight = weights[_gpt2_name(name)].float()
+        ours[name] = weight.T if _turned(name) else weight
+    model.load_state_dict(ours)
+    return model

@@ -1,0 +1,253 @@
+"""The program as a whole: real processes, what they load, and how they end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from atento import __version__
+from atento.cli import main
+
+HEAVY = ("torch", "transformers", "tokenizers", "matplotlib", "hypothesis", "starlette")
+
+
+def python(code, *, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=os.environ | {"LANG": "C.UTF-8"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def program(*arguments, cwd, **environment):
+    code = f"import sys; from atento.cli import main; sys.exit(main({list(arguments)!r}))"
+    return python(code, cwd=cwd, **environment)
+
+
+ARRAYS = ("--query", "six.npy", "--key", "six.npy", "--value", "six.npy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "also"),
+    [
+        (["--help"], ("numpy", "rich", "atento.equation")),
+        (["explain", *ARRAYS], ()),
+        (["explain", "Your journey starts"], ()),
+        (["doctor"], ()),
+    ],
+)
+def test_nothing_heavy_is_loaded(folder, arguments, also):
+    code = (
+        "import sys; from atento.cli import main; "
+        f"main({arguments!r}); "
+        f"sys.stderr.write(repr([m for m in {[*HEAVY, *also]!r} if m in sys.modules]))"
+    )
+    got = python(code, cwd=folder)
+    assert got.stderr == "[]"
+    assert got.stdout
+
+
+def test_help_names_the_commands(run):
+    for asked in ("--help", "-h"):
+        got = run(asked)
+        assert got.code == 0
+        assert "explain" in got.out
+        assert "doctor" in got.out
+    text = run("explain", "--help").out
+    for option in (
+        "--query",
+        "--causal",
+        "--names",
+        "--layer",
+        "--head",
+        "--lang",
+        "--out",
+        "--json",
+    ):
+        assert option in text
+
+
+def test_version(run):
+    assert (run("--version").code, run("--version").out) == (0, f"atento {__version__}\n")
+
+
+def test_without_a_command_the_help_is_an_error(run):
+    got = run()
+    assert (got.code, got.out) == (2, "")
+    assert got.err.startswith("Usage: atento")
+
+
+def test_an_unknown_command(run):
+    got = run("explane", "x")
+    assert (got.code, got.out) == (2, "")
+    assert got.err == (
+        "atento: No such command 'explane'. Did you mean 'explain'? See atento --help.\n"
+    )
+
+
+def test_a_text_that_begins_with_a_dash_gets_a_hint(run):
+    got = run("explain", "-hello there")
+    assert got.code == 2
+    assert got.err.endswith("; a text that begins with a dash goes after --.\n")
+
+
+def test_a_mistake_in_a_real_process_has_no_traceback(folder):
+    np.save("object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    got = program("explain", "--query", "object.npy", *ARRAYS[2:], cwd=folder)
+    assert (got.returncode, got.stdout) == (2, "")
+    assert got.stderr.startswith("atento: object.npy holds pickled Python objects")
+    assert got.stderr.count("\n") == 1
+    assert not (folder / "attention.html").exists()
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, folder):
+    monkeypatch.setattr("atento.cli.read_arrays.read_array", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["explain", *ARRAYS])
+
+
+def test_an_interrupt(monkeypatch, folder, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atento.cli.read_arrays.read_array", interrupt)
+    assert main(["explain", *ARRAYS]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reader_that_leaves(folder):
+    code = f"import sys; from atento.cli import main; sys.exit(main({['explain', *ARRAYS]!r}))"
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, stdout=write, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(write)
+    assert process.stderr == b""
+    assert process.returncode == 141
+    assert (folder / "attention.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1", "TERM": "xterm-256color"}, True),
+        ({"FORCE_COLOR": "1", "TERM": "xterm-256color", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_colour_is_for_terminals_that_want_it(folder, environment, coloured):
+    got = program("explain", *ARRAYS, "--no-page", cwd=folder, **environment)
+    assert got.returncode == 0
+    assert ("48;5;" in got.stdout) is coloured
+
+
+def test_a_terminal_without_unicode(folder):
+    got = program("explain", *ARRAYS, "--no-page", cwd=folder, PYTHONIOENCODING="ascii")
+    assert (got.returncode, got.stderr) == (0, "")
+    assert "scores = Q K\\u1d40" in got.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "spanish"),
+    [
+        ({"LANG": "es_ES.UTF-8"}, True),
+        ({"LANG": "es_ES.UTF-8", "LC_ALL": "C"}, False),
+        ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "es"}, True),
+        ({"LC_ALL": "en_US.UTF-8", "ATENTO_LANG": "es"}, True),
+        ({"LANG": "fr_FR.UTF-8"}, False),
+    ],
+)
+def test_the_language_of_the_locale(run, monkeypatch, environment, spanish):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    out = run("explain", *ARRAYS, "--no-page").out
+    assert out.startswith("La atención" if spanish else "Attention")
+
+
+def test_doctor(run):
+    got = run("doctor")
+    assert f"atento        {__version__}" in got.out
+    assert f"NumPy         {np.__version__}" in got.out
+    assert "the six-token example gives the published weights and contexts" in got.out
+    assert "dense" in got.out
+    assert "streaming" in got.out
+    assert 'pip install "atento[search]"' in got.out or "faiss-cpu     1" in got.out
+
+
+def test_a_text_through_the_model_of_the_package(run, folder):
+    got = run("explain", "Your journey starts with one step")
+    assert (got.code, got.err) == (0, "")
+    assert "atento-mini, layer" in got.out
+    assert "Tokens (6):  1 Your  2 journey  3 starts  4 with  5 one  6 step" in got.out
+    assert "queries = input @ W_query + b_query   6 queries × 32 features" in got.out
+    assert (folder / "attention.html").read_text("utf-8").startswith("<!doctype html>")
+    steps = {
+        step["name"]: step for step in json.loads(run("explain", "a b c d", "--json").out)["steps"]
+    }
+    weights = np.array(steps["weights"]["value"])
+    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+    assert (weights[~np.tri(4, dtype=bool)] == 0).all()
+
+
+def test_the_context_of_the_model_of_the_package(run):
+    text = " ".join(["one"] * 129)
+    got = run("explain", text)
+    assert (got.code, got.out) == (2, "")
+    assert "at most 128 tokens. Got 129" in got.err
+    assert "Tokens (128):" in run("explain", text, "--cut", "--no-page").out
+
+
+def test_doctor_in_spanish(run):
+    got = run("doctor", "--lang", "es")
+    assert "el ejemplo de seis tokens da los pesos y contextos publicados" in got.out
+    assert "Qué motor calcula qué" in got.out
+    installs = [line for line in got.out.split("\n") if "pip install" in line]
+    assert all("instálalo con" in line and len(line) <= 80 for line in installs)
+
+
+def test_doctor_json(run):
+    got = run("doctor", "--json")
+    found = json.loads(got.out)
+    assert found["versions"]["atento"] == __version__
+    assert {"python", "platform", "numpy", "blas", "cores"} <= found["versions"].keys()
+    parts = {part["name"]: part for part in found["optional"]}
+    assert {"torch", "transformers", "matplotlib", "anywidget", "starlette", "faiss-cpu"} <= set(
+        parts
+    )
+    assert parts["torch"]["install"] == 'pip install "atento[torch]"'
+    engines = {row["request"]: row["engine"] for row in found["engines"]}
+    assert engines == {
+        "short": "dense",
+        "long": "streaming",
+        "mask": "streaming",
+        "explain": "dense",
+    }
+    assert found["self_check"]["ok"] is True
+    assert 0 < found["self_check"]["largest_error"] < 5.001e-5
+    assert found["ok"] is (got.code == 0)
+
+
+@pytest.mark.parametrize("wrong", ["numbers", "crash"])
+def test_doctor_fails_where_the_numbers_are_wrong(run, monkeypatch, wrong):
+    import atento.equation
+
+    right = atento.equation.attention
+
+    def broken(*given, **options):
+        if wrong == "crash":
+            raise RuntimeError("no BLAS")
+        return right(*given, **options) * 1.001
+
+    monkeypatch.setattr("atento.equation.attention", broken)
+    got = run("doctor")
+    assert got.code == 1
+    told = "failed: RuntimeError: no BLAS" if wrong == "crash" else "differs from the published"
+    assert told in got.out
+    assert json.loads(run("doctor", "--json").out)["self_check"]["ok"] is False
