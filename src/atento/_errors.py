@@ -10,7 +10,17 @@ __all__ = [
 
 
 class AtentoError(Exception):
-    """The root of all errors that atento raises on purpose."""
+    """The root of all errors that atento raises on purpose.
+
+    Attributes:
+        name: what happened, in one word, where the command line says it in other languages too.
+        facts: what the sentence in those languages is filled in with.
+    """
+
+    def __init__(self, message: str, *, name: str | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.name = name
+        self.facts = facts
 
 
 class InputError(AtentoError, ValueError):

@@ -7,9 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+import typer
 
 from atento import __version__
 from atento.cli import main
+from atento.equation import plan
 
 HEAVY = ("torch", "transformers", "tokenizers", "matplotlib", "hypothesis", "starlette")
 
@@ -121,6 +123,16 @@ def test_an_interrupt(monkeypatch, folder, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("signal", [KeyboardInterrupt, typer.Abort])
+def test_an_interrupt_outside_of_a_command(monkeypatch, capsys, signal):
+    def interrupt(**_):
+        raise signal
+
+    monkeypatch.setattr("atento.cli.app.app", interrupt)
+    assert main([]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_reader_that_leaves(folder):
     code = f"import sys; from atento.cli import main; sys.exit(main({['explain', *ARRAYS]!r}))"
     read, write = os.pipe()
@@ -200,7 +212,7 @@ def test_the_context_of_the_model_of_the_package(run):
     text = " ".join(["one"] * 129)
     got = run("explain", text)
     assert (got.code, got.out) == (2, "")
-    assert "at most 128 tokens. Got 129" in got.err
+    assert "at most 128 tokens and the text has 129" in got.err
     assert "Tokens (128):" in run("explain", text, "--cut", "--no-page").out
 
 
@@ -227,8 +239,12 @@ def test_doctor_json(run):
         "short": "dense",
         "long": "streaming",
         "mask": "streaming",
+        "foreign": "dense",
         "explain": "dense",
     }
+    import torch  # the one row that doctor does not ask plan for
+
+    assert engines["foreign"] == plan(*[torch.ones(8, 4096, 4)] * 3).engine
     assert found["self_check"]["ok"] is True
     assert 0 < found["self_check"]["largest_error"] < 5.001e-5
     assert found["ok"] is (got.code == 0)
@@ -251,3 +267,17 @@ def test_doctor_fails_where_the_numbers_are_wrong(run, monkeypatch, wrong):
     told = "failed: RuntimeError: no BLAS" if wrong == "crash" else "differs from the published"
     assert told in got.out
     assert json.loads(run("doctor", "--json").out)["self_check"]["ok"] is False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["una " * 200], "El modelo lee como mucho 128 tokens y el texto tiene 200."),
+        (["hola", "--head", "99"], "--head va de 0 a 3. Llegó 99."),
+        (["hola", "--layer", "-1"], "--layer va de 0 a 2. Llegó -1."),
+    ],
+)
+def test_mistakes_found_further_down_are_told_in_spanish_too(run, arguments, words):
+    got = run("explain", *arguments, "--lang", "es", "--no-page")
+    assert got.code == 2
+    assert words in got.err

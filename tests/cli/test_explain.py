@@ -138,7 +138,7 @@ def test_layer_and_head(run, mini):
     assert "layer 0, head 1" in got.out
     assert "The head that you asked for." in got.out
     got = run("explain", "a b c d", "--layer", "1")
-    assert (got.code, got.err) == (2, "atento: layer must be 0, the only one. Got 1.\n")
+    assert (got.code, got.err) == (2, "atento: --layer goes from 0 to 0. Got 1.\n")
     got = run("explain", "a b c d", "--head", "2")
     assert (got.code, got.err) == (2, "atento: head must be from 0 to 1. Got 2.\n")
 
@@ -147,7 +147,7 @@ def test_a_text_that_is_too_long(run, mini, folder):
     text = "a b c d e f g h i j k"
     got = run("explain", text)
     assert got.code == 2
-    assert "reads at most 9 tokens. Got 11" in got.err
+    assert "reads at most 9 tokens and the text has 11" in got.err
     assert "--cut" in got.err
     assert not (folder / "attention.html").exists()
     got = run("explain", text, "--cut", "--no-page")
@@ -225,7 +225,7 @@ QKV = (*Q, "--key", "six.npy", "--value", "six.npy")
         ((*QKV, "--names", "six.csv", "--key", "no.npy"), "no.npy does not exist."),
         (
             (*QKV, "--key-names", "short.txt"),
-            "key_names must hold one name for each of the 6 keys.",
+            "--key-names must hold 6 names, one for each key. Got 1.",
         ),
         (
             (*QKV, "--out", "x.png"),

@@ -18,6 +18,7 @@ from atento.masks import Causal
 from atento.views.doors import _explanation as explain_trace
 from atento.views.terminal import render_terminal
 from atento.views.terminal_heat import MINUS, PLUS, heat
+from atento.views.terminal_matrix import Matrix, matrix_lines
 from atento.views.terminal_numbers import number_format, short_number
 from atento.views.terminal_text import fit, fold, named, pad, visible
 from atento.views.words import words
@@ -226,6 +227,27 @@ def test_heat_has_a_sign_and_a_size():
     assert heat(0.09, 1.0, root=True).bgcolor.name == PLUS[0]
     for value, largest in ((np.nan, 1.0), (1.0, 0.0), (-np.inf, 1.0), (1.0, np.nan)):
         assert heat(value, largest).bgcolor is None
+
+
+def test_small_shares_are_told_apart():
+    values = np.array([[1.0, 0.09]])
+    for shares, coloured in ((True, 2), (False, 1)):
+        matrix = Matrix(values, ["a"], ["x", "y"], shares=shares)
+        row = list(matrix_lines(matrix, 80, 12, EN))[1]
+        assert sum(bool(span.style.bgcolor) for span in row.spans) == coloured
+
+
+def test_grouped_heads_show_the_key_head_that_they_share():
+    rng = np.random.default_rng(0)
+    query, kv = rng.normal(size=(4, 2, 3)), rng.normal(size=(2, 5, 3))
+    got = explain(query=query, key=kv, value=kv, head=1)  # heads 0 and 1 share key head 0
+    text = render(got)
+    for step in ("keys", "values"):
+        assert block(text, step)[3].split()[1:] == [f"{number:.4f}" for number in kv[0, 0]]
+    at = got.reason
+    first = f"{query[1, at.query, 0]:.4f}", f"{kv[0, at.key, 0]:.4f}"
+    line = next(line for line in text.split("\n") if line.startswith("  score "))
+    assert re.findall(r"-?\d\.\d{4}", line)[:2] == list(first)
 
 
 @pytest.mark.parametrize("colour", [*PLUS, *MINUS])

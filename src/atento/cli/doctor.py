@@ -53,13 +53,13 @@ def doctor(
 
 
 def _versions() -> dict[str, Any]:
-    import os
     import platform
 
     import numpy as np
     from threadpoolctl import threadpool_info
 
     from atento import __version__
+    from atento.equation.blas import available_cores
 
     pools = [pool for pool in threadpool_info() if pool.get("user_api") == "blas"]
     return {
@@ -71,7 +71,7 @@ def _versions() -> dict[str, Any]:
             {name: pool.get(name) for name in ("internal_api", "version", "num_threads")}
             for pool in pools
         ],
-        "cores": os.cpu_count(),
+        "cores": available_cores(),
     }
 
 
@@ -112,6 +112,8 @@ def _engines() -> list[dict[str, str]]:
     ):
         chosen = plan(array, array, array, mask=mask)
         rows.append({"request": name, "engine": chosen.engine, "reason": chosen.reason})
+    # Named, not asked for: an array of theirs would mean to import torch here.
+    rows.append({"request": "foreign", "engine": "dense", "reason": "foreign_reason"})
     return [*rows, {"request": "explain", "engine": "dense", "reason": "trace_reason"}]
 
 

@@ -81,21 +81,25 @@ def explain(
 
         atento explain --query q.npy --key k.npy --value v.npy --causal
     """
-    from atento.views.words import choose_language, words
+    from atento._errors import InputError
+    from atento.views.words import choose_language, in_words_of, words
 
     word = words(choose_language(lang))
     target = _target(out, word, no_page=no_page, as_json=as_json)
-    explanation = _explanation(
-        word,
-        text=_joined(text, word),
-        arrays={"query": query, "key": key, "value": value},
-        causal=causal,
-        align=align,
-        scale=scale,
-        names=names,
-        key_names=key_names,
-        options={"layer": layer, "head": head, "cut": cut},
-    )
+    try:
+        explanation = _explanation(
+            word,
+            text=_joined(text, word),
+            arrays={"query": query, "key": key, "value": value},
+            causal=causal,
+            align=align,
+            scale=scale,
+            names=names,
+            key_names=key_names,
+            options={"layer": layer, "head": head, "cut": cut},
+        )
+    except InputError as error:
+        raise in_words_of(word, error) from None
     if target is not None:
         from atento.views.write_file import write_file
 

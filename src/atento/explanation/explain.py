@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from atento._arrays import to_numpy
 from atento._errors import InputError
 from atento.equation import trace
 from atento.explanation.telling import Telling, how_telling
 from atento.masks import Causal
-from atento.records import AttentionLayer, Explanation, Projection, Reason, Trace
+from atento.records import AttentionLayer, Explanation, Projection, Reason, Step, Trace
 
-__all__ = ["explain"]
+__all__ = ["explain", "explanation_of"]
 
-# Every step of every head is kept: more cells than this is work for `survey`, not for a picture.
+# Every step of every head is kept: more cells than this no picture can show.
 MOST_CELLS = 2**24
 MODEL = "atento-mini"
 
@@ -109,6 +110,41 @@ def explain(
     return _choose((only,), tokens, key_tokens, layer=layer, head=head, model=None)
 
 
+def explanation_of(traced: Trace) -> Explanation:
+    """The explanation of a trace that is there already: one layer, its most telling head first.
+
+    Args:
+        traced: with the axes (query, key), (head, query, key), or batch axes of size 1 before them.
+
+    Raises:
+        InputError: the trace holds several batch items.
+    """
+    steps = tuple(_with_head_axis(step) for step in traced)
+    parameters = {  # without the batch axes, as the steps are
+        name: given[(0,) * (given.ndim - 3)] if getattr(given, "ndim", 0) > 3 else given
+        for name, given in traced.parameters.items()
+    }
+    one = AttentionLayer(trace=Trace(steps, parameters), input=None, projections={})
+    _, queries, keys = one.trace["weights"].value.shape
+    tokens = _names("names", None, queries, "queries")
+    key_tokens = tokens if queries == keys else _names("key_names", None, keys, "keys")
+    return _choose((one,), tokens, key_tokens, layer=None, head=None, model=None)
+
+
+def _with_head_axis(step: Step) -> Step:
+    """The step with the axes (head, …, …), as NumPy's."""
+    value = to_numpy(step.value)
+    if value.ndim == 2:
+        return Step(step.name, step.formula, ("head", *step.axes), value[None])
+    sizes = value.shape[:-3]
+    if any(size != 1 for size in sizes):
+        raise InputError(
+            f"a picture shows one batch item. Got a trace of {sizes}: trace one of them, as in "
+            "atento.trace(query[0], key[0], value[0])."
+        )
+    return Step(step.name, step.formula, step.axes[-3:], value[(0,) * len(sizes)])
+
+
 def _of_text(text: str, *, layer: int | None, head: int | None, cut: bool) -> Explanation:
     from atento.embedded import load_mini
 
@@ -120,14 +156,18 @@ def _of_text(text: str, *, layer: int | None, head: int | None, cut: bool) -> Ex
     if not ids:
         raise InputError(
             "the text has no character that the model can see. Got "
-            f"{text[:40]!r}: write at least one word."
+            f"{text[:40]!r}: write at least one word.",
+            name="empty_text",
         )
     if len(ids) > mini.context:
         if not cut:
             raise InputError(
                 f"the model reads at most {mini.context} tokens. Got {len(ids)}: shorten the text, "
                 f"or keep its first {mini.context} tokens with cut=True (on the command line, "
-                "--cut)."
+                "--cut).",
+                name="too_long",
+                limit=mini.context,
+                came=len(ids),
             )
         ids, tokens = ids[: mini.context], tokens[: mini.context]
     run = mini.run(ids)
@@ -200,8 +240,7 @@ def _check_size(query: NDArray[Any], key: NDArray[Any]) -> None:
     if cells > MOST_CELLS:
         raise InputError(
             f"explain keeps every step of every head, at most {MOST_CELLS:,} weights. Got {heads} "
-            f"heads × {queries} queries × {keys} keys = {cells:,}: pass fewer heads or tokens, or "
-            "use atento.survey, which reads any length."
+            f"heads × {queries} queries × {keys} keys = {cells:,}: pass fewer heads or tokens."
         )
 
 
@@ -216,7 +255,10 @@ def _names(argument: str, given: Sequence[str] | None, count: int, what: str) ->
     names = tuple(str(name) for name in given)
     if len(names) != count:
         raise InputError(
-            f"{argument} must hold one name for each of the {count} {what}. Got {len(names)}."
+            f"{argument} must hold one name for each of the {count} {what}. Got {len(names)}.",
+            name=f"{argument}_count",
+            expected=count,
+            came=len(names),
         )
     return names
 
@@ -287,7 +329,9 @@ def _check_index(what: str, index: Any, count: int) -> None:
         raise InputError(f"{what} must be a whole number. Got {index!r}.")
     if not 0 <= index < count:
         have = "0, the only one" if count == 1 else f"from 0 to {count - 1}"
-        raise InputError(f"{what} must be {have}. Got {index}.")
+        raise InputError(
+            f"{what} must be {have}. Got {index}.", name=f"{what}_range", last=count - 1, came=index
+        )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -38,11 +38,11 @@ class Recipe:
     """Everything that decides the trained weights."""
 
     seed: int = 1
-    steps: int = 2400
+    steps: int = 2800
     sentences: int = 80_000  # of each language
-    text_rows: int = 9
-    repeated_rows: int = 7
-    words: int = 64  # per step, in the comparison with the categories
+    text_rows: int = 8
+    repeated_rows: int = 6
+    words: int = 48  # per step, in the comparison with the categories
     other_words: int = 1000  # that stand for the rest of the vocabulary in the softmax
     whole_share: float = 0.05  # of the steps, the last ones, take the whole vocabulary
     noise: float = 0.2  # on the token vectors in that comparison, in their standard deviations
@@ -79,15 +79,13 @@ def train_mini(recipe: Recipe, tokenizer: WordPiece, text: TextRows) -> tuple[Tr
         again, repeats = repeated_rows(
             recipe.repeated_rows, length, len(tokenizer.vocabulary), numbers
         )
-        words = meaning_loss(model, meanings, recipe.words, recipe.noise, draw)
-        # One pass over all rows; each token counts the same, read in a text or repeated.
-        both = np.concatenate([rows, again])
-        counted = np.concatenate([np.ones(rows.shape, np.bool_), repeats])
+        every = np.ones(rows.shape, np.bool_)
         return {
-            "language": language_loss(
-                model, both, counted, None if step >= whole_from else recipe.other_words
+            "text": language_loss(
+                model, rows, every, None if step >= whole_from else recipe.other_words
             ),
-            "meaning": words,
+            "repeated": language_loss(model, again, repeats, 0),
+            "meaning": meaning_loss(model, meanings, recipe.words, recipe.noise, draw),
         }
 
     settings = TrainingSettings(

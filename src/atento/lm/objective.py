@@ -188,8 +188,9 @@ def language_loss(
         ids: (B, T + 1).
         counted: (B, T + 1), True where the token is a target.
         others: how many tokens, beside those of the rows, stand for all the rest of the
-            vocabulary in the softmax; None takes the whole vocabulary. The products with the
-            vocabulary are two thirds of a step, and most of its tokens are far from any row.
+            vocabulary in the softmax; None takes the whole vocabulary, and 0 asks only which token
+            of the rows comes next. The products with the vocabulary are two thirds of a step, and
+            most of its tokens are far from any row.
     """
     batch = torch.from_numpy(ids)
     states = model.states(batch[:, :-1]).flatten(0, 1)
@@ -206,7 +207,7 @@ def language_loss(
     weight = model.token_embedding.weight.index_select(0, torch.cat([here, sample]))
     # Each sampled token stands for len(absent) / others of its like in the sum of exponentials.
     shift = torch.zeros(len(weight))
-    shift[len(here) :] = math.log(len(absent) / len(sample))
+    shift[len(here) :] = math.log(len(absent) / max(1, len(sample)))
     return functional.cross_entropy(functional.linear(states, weight, shift), targets)
 
 

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-INITIAL_SCALE = 0.05  # standard deviation of token and position vectors
+EMBEDDING_SCALE = 0.05  # first standard deviation of token and position vectors
+LINEAR_SCALE = 0.7  # and of linear weights, times the root of their inputs
 
 
 def sinusoids(context: int, width: int) -> Tensor:
@@ -99,18 +100,17 @@ class Transformer(nn.Module):
         # Learnt positions that begin as waves: "the one before" is then the same turn everywhere,
         # and a head finds it once instead of 128 times.
         waves = sinusoids(config.context, config.d_model)
-        self.position_embedding.weight.data.copy_(INITIAL_SCALE * math.sqrt(2) * waves)
+        self.position_embedding.weight.data.copy_(EMBEDDING_SCALE * math.sqrt(2) * waves)
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=INITIAL_SCALE)
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
+            nn.init.normal_(module.weight, std=EMBEDDING_SCALE)
+        if isinstance(module, nn.Linear):  # GPT-2's 0.02, which is meant for widths near 1000,
+            nn.init.normal_(module.weight, std=LINEAR_SCALE / math.sqrt(module.in_features))
+            nn.init.zeros_(module.bias)  # leaves a narrow model's attention uniform for long
         if isinstance(module, Block):  # each adds to the stream: smaller, the more of them
-            std = 0.02 / math.sqrt(2 * self.config.num_layers)
             for last in (module.attention.project_out, module.contract):
-                nn.init.normal_(last.weight, std=std)
+                last.weight.data /= math.sqrt(2 * self.config.num_layers)
 
     def states_of(self, embedded: Tensor) -> Tensor:
         """Return the last normed states (B, T, d_model) of token embeddings (B, T, d_model)."""

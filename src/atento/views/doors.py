@@ -1,10 +1,10 @@
 """show and save: the two doors through which every record becomes a picture."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from atento._errors import DTypeError, InputError
-from atento.records import AttentionLayer, Explanation, Reason, Step, Trace
+from atento.records import Explanation, Trace
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -78,35 +78,6 @@ def _explanation(record: object) -> Explanation:
             "show and save take what atento.explain or atento.trace returned; got "
             f"{type(record).__name__}."
         )
-    steps = tuple(_with_head(step) for step in record)
-    _, Tq, Tk = Trace(steps)["weights"].value.shape
-    tokens, key_tokens = (tuple(str(i + 1) for i in range(T)) for T in (Tq, Tk))
-    heads = steps[0].value.shape[0]
-    parameters = {  # without the batch axes, as the steps are
-        name: value[(0,) * (value.ndim - 3)] if getattr(value, "ndim", 0) > 3 else value
-        for name, value in record.parameters.items()
-    }
-    return Explanation(
-        tokens=tokens,
-        key_tokens=key_tokens,
-        layers=(AttentionLayer(Trace(steps, parameters), None, {}),),
-        layer=0,
-        head=0,
-        reason=Reason("only" if heads == 1 else "asked", heads),
-    )
+    from atento.explanation import explanation_of
 
-
-def _with_head(step: Step) -> Step:
-    """The step with the axes (head, …, …): one batch item, and a head axis where there was none."""
-    value: Any = step.value
-    *leading, _, _ = step.axes
-    if not leading:
-        return Step(step.name, step.formula, ("head", *step.axes), value[None, ...])
-    sizes = value.shape[: len(leading) - 1]
-    if any(size != 1 for size in sizes):
-        raise InputError(
-            f"a picture shows one batch item; this trace holds {sizes}. Trace one of them, as in "
-            "atento.trace(query[0], key[0], value[0])."
-        )
-    index = (0,) * len(sizes)
-    return Step(step.name, step.formula, ("head", *step.axes[-2:]), value[index])
+    return explanation_of(record)

@@ -47,17 +47,20 @@ def _layer(layer: AttentionLayer, pool: ArrayPool) -> dict[str, Any]:
     parameters = trace.parameters
     given = {name: as_numpy(trace[step].value) for name, step in _NAMES.items()}
     data: dict[str, Any] = {
-        "steps": [step.name for step in trace],
         "heads": int(given["query"].shape[0]),
         "keyHeads": int(given["key"].shape[0]),
         "scale": _number(parameters.get("scale")),
-        "softcap": _number(parameters.get("softcap")),
     }
-    for name in ("bias", "sinks"):
-        if parameters.get(name) is not None:
-            data[name] = pool.floats(as_numpy(parameters[name]))
-    if parameters.get("mask") is not None:
+    # The page draws a step where its parameter is there: only what happened is written.
+    if "capped" in trace:
+        data["softcap"] = _number(parameters["softcap"])
+    if "biased" in trace:
+        data["bias"] = pool.floats(as_numpy(parameters["bias"]))
+    if "masked" in trace:
         data["mask"] = pool.bits(as_numpy(parameters["mask"]))
+    if parameters.get("sinks") is not None:
+        sinks = np.broadcast_to(as_numpy(parameters["sinks"]), data["heads"])
+        data["sinks"] = pool.floats(sinks)
     projected = _projections(layer, given, pool)
     if projected is None:
         data.update({name: pool.floats(array) for name, array in given.items()})

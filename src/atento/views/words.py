@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from atento._errors import InputError
 
-__all__ = ["LANGUAGES", "Words", "choose_language", "mistake", "words"]
+__all__ = ["LANGUAGES", "Words", "choose_language", "in_words_of", "mistake", "words"]
 
 LANGUAGES = ("en", "es")
 
@@ -80,6 +80,13 @@ def choose_language(asked: str | None = None, environment: Mapping[str, str] | N
             code = setting.replace("-", "_").split("_")[0].split(".")[0].lower()
             return code if code in LANGUAGES else "en"
     return "en"
+
+
+def in_words_of(word: Words, error: InputError) -> InputError:
+    """The error in the user's language, where the words for it are there."""
+    if error.name is None or f"error.{error.name}" not in word:
+        return error
+    return mistake(word, error.name, **error.facts)
 
 
 def mistake(word: Words, name: str, /, **values: object) -> InputError:

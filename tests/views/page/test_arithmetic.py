@@ -1,10 +1,13 @@
 """The browser's arithmetic, run in node, against NumPy's: the page computes the trace anew."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+import atento
+from atento.records import AttentionLayer, Trace
 from atento.views.page_data import page_data
 
 COMPUTE = """
@@ -75,7 +78,7 @@ def test_everything_at_once_for_every_head(node, samples):
         assert matrix(answer["steps"]["output"])[3].tolist() == [0] * 2
 
 
-@pytest.mark.parametrize("shape", [(7,), (5, 7), (1, 5, 1), (4, 1, 7), (1, 1)])
+@pytest.mark.parametrize("shape", [(), (7,), (5, 7), (1, 5, 1), (4, 1, 7), (1, 1)])
 def test_masks_and_biases_broadcast_as_numpys(node, samples, shape):
     rng = np.random.default_rng(3)
     q, k, v = rng.normal(size=(4, 5, 3)), rng.normal(size=(4, 7, 3)), rng.normal(size=(4, 7, 2))
@@ -266,6 +269,23 @@ def test_tokens_that_occur_twice_carry_their_position(node):
         ["the", "cat", "the", *"abcdefgh", "the"],
     )
     assert answer == ["the₀", "cat", "the₂", *"abcdefgh", "the₁₁"]
+
+
+def test_one_sink_for_all_heads(node):
+    x = np.eye(3)
+    explanation = atento.explain(query=[x] * 2, key=[x] * 2, value=[x] * 2, sinks=0.5)
+    heads = [(0, 0), (0, 1)]
+    check(explanation, computed(node, explanation, heads), heads, 1e-14)
+
+
+def test_a_step_that_did_not_happen_is_not_shown(node, samples):
+    """A parameter may be there without its step, such as a mask that hides nothing."""
+    explanation = samples.journey()
+    trace = explanation.layers[0].trace
+    parameters = {**trace.parameters, "mask": np.ones((6, 6), bool), "softcap": None, "bias": None}
+    layer = AttentionLayer(Trace(trace.steps, parameters), None, {})
+    unmasked = dataclasses.replace(explanation, layers=(layer,))
+    check(unmasked, computed(node, unmasked, [(0, 0)]), [(0, 0)], 1e-14)
 
 
 def test_the_record_survives_json(samples):

@@ -1,5 +1,7 @@
 """Hostile tokens, the policy that would stop them, and a page that cannot be drawn."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,24 @@ def test_hostile_tokens_are_inert_and_visible(open_page, samples):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def test_hostile_tokens_on_canvas_and_as_text_are_inert(open_page, samples):
+    tokens = [*HOSTILE, *(f"\u202e{i}" for i in range(20))]
+    x = np.eye(30)[None]
+    explanation = samples.given(x, x, x, tokens=tokens)
+    opened = open_page(dataclasses.replace(explanation, model="\u202e<b>model"))
+    page = opened.page
+    page.locator("#step-weights .canvas-matrix").focus()
+    page.keyboard.press("Control+End")
+    page.locator("#step-weights summary").click()
+    text = page.locator("#step-weights pre").inner_text()
+    assert "</script><img src=x onerror=alert(1)>" in text
+    assert "[U+202E]19" in text
+    assert "U+202E<b>model" in page.locator(".model").inner_text()
+    raw = page.evaluate("document.getElementById('app').textContent")
+    assert not set(raw) & set("\u202e\u2066\x00\u2028\ud800")
+    assert page.evaluate("document.querySelectorAll('#app img, #app script, #app b').length") == 0
+
+
 def test_the_policy_stops_what_would_still_get_in(open_page, samples):
     """The page's tests would be worth little if its policy stopped nothing: try it."""
     opened = open_page(samples.journey(), loud=True)
@@ -92,6 +112,9 @@ def test_without_script_the_page_says_so(open_page, samples):
     text = opened.page.locator("noscript").inner_text()
     assert "allow its script" in text
     assert "Permite" in text
+    assert opened.page.locator("noscript p:visible").count() == 2
+    opened.page.wait_for_timeout(3200)  # when the notice of failure would appear
+    assert not opened.page.locator("#failure").is_visible()
 
 
 def test_a_crash_is_said_in_words(open_page, samples):

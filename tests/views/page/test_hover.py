@@ -19,7 +19,7 @@ def test_hovering_shows_numpys_number(open_page, samples):
     assert len(trace) == 10
     for step in trace:
         matrix = step.value[1 if step.name in ("keys", "values") else 2]
-        for row, col in [(0, 0), (1, 1), (4, 1), (3, 0)]:
+        for row, col in [(0, 0), (4, 1), (3, 0)]:
             opened.cell(step.name, row, col).hover()
             assert opened.result() == opened.digits(matrix[row, col]), (step.name, row, col)
             assert opened.cell(step.name, row, col).inner_text() == opened.digits(matrix[row, col])
@@ -140,7 +140,7 @@ def test_the_real_trace_of_arrays(open_page, samples):
     opened = open_page(explanation)
     for step in explanation.layers[0].trace:
         matrix = step.value[3 * step.value.shape[0] // 4]
-        for row, col in [(0, 0), (3, 2), (5, 1), (2, 2)]:
+        for row, col in [(0, 0), (5, 2)]:
             opened.cell(step.name, row, col).hover()
             assert opened.value() == pytest.approx(matrix[row, col], abs=5.2e-5)
 

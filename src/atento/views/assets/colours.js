@@ -87,12 +87,14 @@ export function colourScale(data) {
   return { reach, signed, rgb, grades };
 }
 
-/** Colours of a cell as custom properties, so that the stylesheet picks the theme. */
+/**
+ * Colours of a cell as custom properties, so that the stylesheet picks the theme.
+ * @param {HTMLElement} node @param {ReturnType<typeof colourScale>} scale @param {number|null} value
+ */
 export function paint(node, scale, value) {
   for (const theme of /** @type {const} */ (["light", "dark"])) {
-    const rgb = scale.rgb(value, theme);
-    if (!rgb) continue;
-    node.style.setProperty(`--${theme}`, `rgb(${rgb.join(" ")})`);
-    node.style.setProperty(`--${theme}-ink`, inkOn(rgb));
+    const rgb = value === null ? null : scale.rgb(value, theme);
+    node.style.setProperty(`--${theme}`, rgb && `rgb(${rgb.join(" ")})`); // null takes it away
+    node.style.setProperty(`--${theme}-ink`, rgb && inkOn(rgb));
   }
 }

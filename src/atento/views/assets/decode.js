@@ -1,6 +1,6 @@
 // Arrays as Python packed them: base64 of deflated byte planes.
 
-/** @typedef {{ shape: number[], data: ArrayLike<number> }} Tensor */
+/** @typedef {{ shape: number[], data: Float64Array|Uint8Array }} Tensor */
 
 /** @param {number} bits a float16 @returns {number} */
 export function halfToNumber(bits) {

@@ -3,9 +3,10 @@
 import { plainLabel, shorten, visiblePieces } from "./labels.js";
 
 /**
- * @param {string} tag @param {Record<string, any>} [attributes] null and false are left out
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag @param {Record<string, any>} [attributes] null and false are left out
  * @param {...(Node|string|null)} children strings become text nodes
- * @returns {HTMLElement}
+ * @returns {HTMLElementTagNameMap[K]}
  */
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);

@@ -30,6 +30,7 @@ export function equationLine(scene, go) {
     return link;
   };
   const usual = Math.abs(head.scale * Math.sqrt(head.queries.cols) - 1) < 1e-9;
+  /** @type {(Node|string)[]} */
   let inner = [
     part("queries", symbol("Q")),
     part("scores", " · "),
@@ -48,6 +49,7 @@ export function equationLine(scene, go) {
     ") ",
     part("values", symbol("V")),
   ];
+  /** @type {(Node|string)[]} */
   const before = [part("tokens", words.text("page.step.tokens"))];
   if (run.input) before.push(" → ", part("input", symbol("X")));
   const node = element(

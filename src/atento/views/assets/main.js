@@ -6,7 +6,8 @@ import { equationLine } from "./equation.js";
 import { namesOf, plainLabel } from "./labels.js";
 import { pageHeader } from "./page-header.js";
 import { recordReader } from "./record.js";
-import { CANVAS_FROM, stepSection, tokensSection } from "./steps.js";
+import { CANVAS_FROM, stepSection } from "./steps.js";
+import { tokensSection } from "./tokens-section.js";
 import { wordsOf } from "./words.js";
 import { arithmeticNodes, headline, known, PAIRED } from "./written-arithmetic.js";
 
@@ -162,20 +163,18 @@ async function start() {
       element("footer", {}, element("p", {}, ...words.say("page.footer"))),
     );
     app.hidden = false;
-    drawn?.observer.disconnect();
+    if (drawn) drawn.observer.disconnect();
+    else chosen = firstCell(record, run);
     const observer = new IntersectionObserver(
       (entries) => {
-        for (const entry of entries) if (entry.isIntersecting) equation.mark(entry.target.dataset.step);
+        for (const entry of entries)
+          if (entry.isIntersecting) equation.mark(entry.target.id.replace("step-", ""));
       },
       { rootMargin: "-30% 0px -60% 0px" },
     );
     for (const section of main.querySelectorAll(".step")) observer.observe(section);
     drawn = { scene, drawings, panel, tokensPart, equation, observer };
-    if (
-      chosen &&
-      !(chosen.step === "tokens" || run.steps.has(chosen.step) || (chosen.step === "input" && run.input))
-    )
-      chosen = null;
+    if (chosen && !drawings.has(chosen.step)) chosen = null;
     for (const drawing of drawings.values()) drawing.redraw();
     if (chosen) drawings.get(chosen.step)?.focus(chosen.row, chosen.col, false);
     follow();
@@ -195,7 +194,6 @@ async function start() {
     for (const drawing of drawn.drawings.values()) drawing.redraw();
     follow();
   };
-  chosen = firstCell(record, read(state.layer, state.head));
   document.body.classList.add("quiet"); // on a phone, no panel before somebody asks
   draw();
   let waiting = 0;

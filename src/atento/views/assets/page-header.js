@@ -93,7 +93,7 @@ export function pageHeader(record, scene, state, change) {
         ? element(
             "p",
             { class: "model" },
-            ...words.say("page.model", { model: element("bdi", {}, record.model) }),
+            ...words.say("page.model", { model: tokenNode({ text: record.model, mark: "" }, 80) }),
           )
         : null,
     ),

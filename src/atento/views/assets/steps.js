@@ -1,7 +1,8 @@
 // The steps of the equation as sections: what happens, the formula with this run's sizes, the matrix.
 
 import { colourScale, paint } from "./colours.js";
-import { element, symbol, tokenNode } from "./dom.js";
+import { element, symbol } from "./dom.js";
+import { plainLabel } from "./labels.js";
 import { matrixCanvas } from "./matrix-canvas.js";
 import { matrixTable } from "./matrix-table.js";
 import { PAIRED } from "./written-arithmetic.js";
@@ -185,7 +186,7 @@ function asText(view) {
   );
   details.addEventListener("toggle", () => {
     if (!details.open || details.childElementCount > 1) return;
-    const clean = (label) => label.text.replace(/[\t\r\n]/g, " ").slice(0, 40) + label.mark;
+    const clean = (label) => plainLabel(label.text, 40) + label.mark;
     const lines = [["", ...view.cols.map(clean)].join("\t")];
     view.rows.forEach((label, row) => {
       const numbers = matrix.data.subarray(row * matrix.cols, (row + 1) * matrix.cols);
@@ -238,61 +239,4 @@ export function stepSection(stage, name) {
     scene.run.projections?.[name] ? learnedMap(stage, name) : null,
     element("div", { class: "printed", "aria-hidden": "true" }),
   );
-}
-
-const MOST_CHIPS = 400;
-
-/** The tokens as chips, which are tinted by what the chosen query looks at. @param {Stage} stage */
-export function tokensSection(stage) {
-  const { scene } = stage;
-  const { words, run } = scene;
-  const cross = scene.keyTokens !== scene.tokens;
-  const chips = (tokens) =>
-    tokens.slice(0, MOST_CHIPS).map((name) => element("li", { class: "chip" }, tokenNode(name, 40)));
-  const rest = (tokens) =>
-    tokens.length > MOST_CHIPS
-      ? element(
-          "li",
-          { class: "note" },
-          ...words.say("page.tokens.more", { count: words.number.count(tokens.length - MOST_CHIPS) }),
-        )
-      : null;
-  const keyChips = chips(scene.keyTokens);
-  const caption = element("p", { class: "note caption" });
-  const section = element(
-    "section",
-    { id: "step-tokens", class: "step", "data-step": "tokens", "aria-labelledby": "title-tokens" },
-    element("h2", { id: "title-tokens", tabindex: -1 }, ...words.say("page.step.tokens")),
-    element(
-      "p",
-      { class: "say" },
-      ...words.say(run.projections ? "page.say.tokens" : "page.say.tokens.given"),
-    ),
-    cross ? element("h3", {}, ...words.say("page.tokens.queries")) : null,
-    cross ? element("ol", { class: "chips" }, ...chips(scene.tokens), rest(scene.tokens)) : null,
-    cross ? element("h3", {}, ...words.say("page.tokens.keys")) : null,
-    element("ol", { class: "chips tinted-chips" }, ...keyChips, rest(scene.keyTokens)),
-    caption,
-  );
-  const weights = run.steps.get("weights").matrix;
-  const colours = colourScale(weights.data);
-  /** @param {number|null} query */
-  let tinted = NaN;
-  const tint = (query) => {
-    if (query === tinted) return;
-    tinted = query;
-    keyChips.forEach((chip, key) => {
-      chip.classList.toggle("self", !cross && key === query);
-      if (query === null)
-        for (const name of ["light", "light-ink", "dark", "dark-ink"])
-          chip.style.removeProperty(`--${name}`);
-      else paint(chip, colours, weights.data[query * weights.cols + key]);
-    });
-    caption.replaceChildren(
-      ...(query === null
-        ? []
-        : words.say("page.tokens.tint", { query: tokenNode(scene.tokens[query], 24) })),
-    );
-  };
-  return { section, tint };
 }

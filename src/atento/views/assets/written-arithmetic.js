@@ -18,7 +18,11 @@ export const PAIRED = ["scores", "scaled", "capped", "biased", "masked", "weight
 /** Cells of the input and of learned maps were not computed here. @param {string} step */
 const isGiven = (step) => step === "input" || step.startsWith("weight-");
 
-/** The arithmetic of a cell, and the cells that it came from. @param {Scene} scene @param {Selection} selection */
+/**
+ * The arithmetic of a cell, and the cells that it came from.
+ * @param {Scene} scene @param {Selection} selection
+ * @returns {{ arithmetic: import("./arithmetic.js").Arithmetic, sources: import("./arithmetic.js").Source[] }}
+ */
 export function known(scene, { step, row, col }) {
   if (!isGiven(step)) return explain(scene.run, step, row, col);
   const matrix =
@@ -60,7 +64,7 @@ export function arithmeticNodes(scene, selection, all, showAll) {
   const line = (...parts) => element("p", { class: "line" }, ...parts);
   /** @param {string} key @param {Record<string, any>} [parts] */
   const note = (key, parts) => element("p", { class: "note" }, ...words.say(key, parts));
-  /** @type {Cut} */
+  /** @param {any[]} terms @returns {Cut} */
   const whole = (terms) => ({ shown: terms, hidden: 0, rest: 0 });
   /** That terms were left out, and the way to see them. @param {Cut} cut @param {string} key */
   const leftOut = (cut, key) => {
