@@ -140,7 +140,7 @@ def test_layer_and_head(run, mini):
     got = run("explain", "a b c d", "--layer", "1")
     assert (got.code, got.err) == (2, "atento: --layer goes from 0 to 0. Got 1.\n")
     got = run("explain", "a b c d", "--head", "2")
-    assert (got.code, got.err) == (2, "atento: head must be from 0 to 1. Got 2.\n")
+    assert (got.code, got.err) == (2, "atento: --head goes from 0 to 1. Got 2.\n")
 
 
 def test_a_text_that_is_too_long(run, mini, folder):

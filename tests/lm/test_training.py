@@ -109,7 +109,7 @@ def test_a_new_model_is_as_unsure_as_its_vocabulary_is_large() -> None:
     model = Transformer(TransformerConfig(211))
     ids = np.random.default_rng(1).integers(0, 211, (3, 40))
     loss = language_loss(model, ids, np.ones(ids.shape, np.bool_))
-    assert loss.item() == pytest.approx(math.log(211), abs=0.1)
+    assert loss.item() == pytest.approx(math.log(211), abs=0.4)
 
 
 def test_weights_survive_the_journey_to_gpt2_names() -> None:

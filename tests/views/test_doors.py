@@ -52,14 +52,14 @@ def test_what_cannot_be_drawn_or_written_is_refused_in_words(qkv, tmp_path):
     with pytest.raises(atento.InputError, match=r"one batch item. Got a trace of \(3,\)"):
         atento.save(trace, tmp_path / "page.html")
     with pytest.raises(
-        atento.DTypeError, match="atento.explain or atento.trace returned; got list"
+        atento.DTypeError, match=r"atento.explain or atento.trace returned; got list"
     ):
         atento.show([1, 2])
     one = atento.trace(*qkv)
-    with pytest.raises(atento.InputError, match="save writes .html and .json; got 'page.svg'"):
+    with pytest.raises(atento.InputError, match=r"save writes .html and .json; got 'page.svg'"):
         atento.save(one, tmp_path / "page.svg")
     with pytest.raises(
-        atento.InputError, match="the folder .* does not exist. Choose another place"
+        atento.InputError, match=r"the folder .* does not exist. Choose another place"
     ):
         atento.save(one, tmp_path / "nowhere" / "page.html", lang="en")
     assert not list(tmp_path.iterdir())

@@ -62,8 +62,9 @@ export async function recordReader(record) {
       projections = {};
       for (const [step, name] of Object.entries(names)) {
         const map = layer.projections[name];
-        projections[step] = projectionOf(array(map.weight), array(map.bias), headOf[step]);
-        parts[step] = project(input, projections[step].weight, projections[step].bias);
+        const { weight, bias } = projectionOf(array(map.weight), array(map.bias), headOf[step]);
+        projections[step] = { weight, bias };
+        parts[step] = project(input, weight, bias);
       }
     } else {
       for (const [step, name] of Object.entries(names))
