@@ -119,6 +119,15 @@ def test_numbers_at_the_edge(node, samples):
     assert np.isnan(matrix(answer["steps"]["output"])).ravel().tolist() == [False, True, False]
 
 
+def test_a_nan_that_may_not_be_seen_stays_unseen(node):
+    query, key, value = np.random.default_rng(5).standard_normal((3, 1, 4, 3))
+    value[0, 2, 1] = np.nan
+    explanation = atento.explain(query=query, key=key, value=value, mask=np.tri(4, dtype=bool))
+    output = explanation.layers[0].trace.output[0]
+    assert np.isnan(output[:, 1]).tolist() == [False, False, True, True]
+    check(explanation, computed(node, explanation, [(0, 0)]), [(0, 0)], 1e-14)
+
+
 def test_the_terms_of_each_number_make_that_number(node, samples):
     explanation = samples.everything()
     trace = explanation.layers[0].trace

@@ -90,14 +90,18 @@ export function softmaxRows(logits, sink = null) {
 }
 
 /**
- * The weighted sum of values; 0 for a query that sees no key, whatever the values hold.
+ * The weighted sum of values. A key without weight adds nothing, even where its value is NaN: that
+ * is how a mask hides it.
  * @param {Matrix} weights @param {Matrix} values
  */
 export function weightedSum(weights, values) {
-  const result = product(weights, values);
+  const result = emptyMatrix(weights.rows, values.cols);
   for (let i = 0; i < weights.rows; i++) {
-    const row = weights.data.subarray(i * weights.cols, (i + 1) * weights.cols);
-    if (row.every((weight) => weight === 0)) result.data.fill(0, i * values.cols, (i + 1) * values.cols);
+    for (let k = 0; k < weights.cols; k++) {
+      const weight = at(weights, i, k);
+      if (weight === 0) continue;
+      for (let j = 0; j < values.cols; j++) result.data[i * values.cols + j] += weight * at(values, k, j);
+    }
   }
   return result;
 }

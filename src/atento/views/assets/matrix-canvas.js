@@ -5,8 +5,6 @@ import { element } from "./dom.js";
 import { nextCell } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
 
-const FONT = "12px system-ui, sans-serif";
-const LABEL_GAP = 14; // labels closer than this would overlap
 const LARGEST_SIDE = 4096; // browsers refuse canvases of more than some 16 million pixels
 
 /** The smallest side of a cell. @param {number} count */
@@ -65,6 +63,8 @@ export function matrixCanvas(view, theme) {
   /** @type {import("./matrix-table.js").Mark[]} */
   let marks = [];
   let shape = { left: 0, top: 0, w: 0, h: 0 };
+  let unit = 1; // how large the page writes, against 16 pixels: large screens get large labels
+  let font = "";
   let ink = "#000";
   let paper = "#fff";
   let accent = "";
@@ -79,7 +79,7 @@ export function matrixCanvas(view, theme) {
     canvas.style.height = `${height}px`;
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.scale(ratio, ratio);
-    context.font = FONT;
+    context.font = font;
     context.textBaseline = "middle";
     return context;
   };
@@ -134,23 +134,33 @@ export function matrixCanvas(view, theme) {
     paper = style.getPropertyValue("--paper").trim() || paper;
     accent = style.getPropertyValue("--accent").trim() || ink;
     source = style.getPropertyValue("--source").trim() || ink;
+    unit = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16 || 1;
+    font = `${Math.round(12 * unit)}px system-ui, sans-serif`;
     const measure = /** @type {CanvasRenderingContext2D} */ (base.getContext("2d"));
-    measure.font = FONT;
+    measure.font = font;
     const widest = (labels) =>
-      Math.min(120, 12 + labels.reduce((most, text) => Math.max(most, measure.measureText(text).width), 0));
+      Math.min(
+        120 * unit,
+        12 + labels.reduce((most, text) => Math.max(most, measure.measureText(text).width), 0),
+      );
     const left = widest(rowLabels);
     const top = widest(colLabels);
     const room = view.width() - left - 4;
     const square = view.rows[0]?.token && view.cols[0]?.token;
-    const w = Math.max(smallest(matrix.cols), Math.min(22, Math.floor((room / matrix.cols) * 2) / 2));
-    const h = square ? w : Math.max(smallest(matrix.rows), Math.min(18, Math.floor(560 / matrix.rows)));
+    const w = Math.max(
+      smallest(matrix.cols),
+      Math.min(22 * unit, Math.floor((room / matrix.cols) * 2) / 2),
+    );
+    const h = square
+      ? w
+      : Math.max(smallest(matrix.rows), Math.min(18 * unit, Math.floor((560 * unit) / matrix.rows)));
     shape = { left, top, w, h };
     const width = Math.ceil(left + w * matrix.cols + 2);
     const height = Math.ceil(top + h * matrix.rows + 2);
     const context = prepare(base, width, height);
     context.fillStyle = ink;
-    const rowStep = roundStep(LABEL_GAP / h);
-    const colStep = roundStep(LABEL_GAP / w);
+    const rowStep = roundStep((14 * unit) / h);
+    const colStep = roundStep((14 * unit) / w);
     for (let row = 0; row < matrix.rows; row += rowStep)
       write(context, rowLabels[row], left - 6, top + (row + 0.5) * h, "right", left - 8);
     for (let col = 0; col < matrix.cols; col += colStep) writeColumn(context, col);
@@ -175,17 +185,18 @@ export function matrixCanvas(view, theme) {
       context.lineWidth = kind === "along" ? 1 : 2;
       context.strokeRect(x - 1, y - 1, wide + 1, high + 1);
       if (kind === "along") continue;
-      context.font = `bold ${FONT}`;
+      context.font = `bold ${font}`;
       if (row !== null)
         banner(
           context,
           () => write(context, rowLabels[row], left - 6, y + high / 2, "right"),
           0,
-          y + high / 2 - 8,
+          y + high / 2 - 8 * unit,
           left,
-          16,
+          16 * unit,
         );
-      if (col !== null) banner(context, () => writeColumn(context, col), x + wide / 2 - 8, 0, 16, top - 2);
+      if (col !== null)
+        banner(context, () => writeColumn(context, col), x + wide / 2 - 8 * unit, 0, 16 * unit, top - 2);
     }
   };
   /** The label of a marked line, over the labels beneath. */
