@@ -125,6 +125,6 @@ def test_a_word_split_at_random_is_spelled_the_same() -> None:
     spelled = {number: piece for piece, number in tokenizer.vocabulary.items()}
     for word in ("casa", "journey", "niño", "a"):
         for seed in range(5):
-            pieces = [spelled[i] for i in tokenize(tokenizer, [word], 1.0, seed)[0]]
+            pieces = [spelled[i] for i in tokenize([word], tokenizer, 1.0, seed)[0]]
             assert "".join(piece.removeprefix("##") for piece in pieces) == word
             assert len(pieces) > 1 or len(word) < 3

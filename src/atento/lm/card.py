@@ -15,6 +15,22 @@ def best_head(scores: list[list[float]]) -> tuple[tuple[int, int], float]:
     return at, scores[at[0]][at[1]]
 
 
+def shortfall(figures: dict[str, Any]) -> str:
+    """Say which of the figures asked for are not reached."""
+    lines = [
+        f"- {name}: {reached:.2f}, where {asked:.2f} was asked for."
+        for name, reached, asked in (
+            ("best previous-token head", best_head(figures["previous_token"])[1], 0.6),
+            ("best induction head", best_head(figures["induction"])[1], 0.6),
+            ("odd-one-out probes passed", sum(figures["probes"].values()) / 100, 0.9),
+        )
+        if reached < asked
+    ]
+    if not lines:
+        return ""
+    return "\n".join(["", "**Not reached**, of what was asked for:", "", *lines, ""])
+
+
 def card(figures: dict[str, Any]) -> str:
     """Write the card from the measured figures."""
     previous_at, previous_best = best_head(figures["previous_token"])
@@ -40,6 +56,7 @@ def card(figures: dict[str, Any]) -> str:
         spanish=figures["probes"]["es"],
         heads_table=table,
         failed=f"\nThe probes that it fails:\n{failed}\n" if failed else "",
+        shortfall=shortfall(figures),
         steps=recipe["steps"],
         seed=recipe["seed"],
         repeated=recipe["repeated_rows"],
