@@ -33,7 +33,7 @@ bench: .venv/.developing  ## Ratios against the peers, side by side (benchmarks/
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 model: .venv/.developing  ## Train the embedded model again, and measure its card
-	@$(BIN)/python -m atento.lm.mini $(ARGS)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m atento.lm.mini $(ARGS)  # no spinning: others may be at work
 
 clean:  ## Remove what make made
 	rm -rf .venv benchmarks/results

@@ -27,13 +27,8 @@ def test_the_figures_are_those_of_the_shipped_weights(measured: dict[str, Any]) 
     assert measured["probes_failed"] == FIGURES["probes_failed"]
 
 
-def test_the_model_knows_the_grammar_and_the_odd_one_out(measured: dict[str, Any]) -> None:
-    assert measured["held_out_loss"] < 0.6 * measured["unigram_loss"]
-    assert sum(measured["probes"].values()) >= 86
-
-
-@pytest.mark.xfail(reason="the shipped weights do not reach them; the card says so")
 def test_the_model_reaches_every_figure_asked_for(measured: dict[str, Any]) -> None:
+    assert measured["held_out_loss"] < 0.5 * measured["unigram_loss"]
     assert sum(measured["probes"].values()) >= 90
     assert best_head(measured["previous_token"])[1] >= 0.6
     assert best_head(measured["induction"])[1] >= 0.6

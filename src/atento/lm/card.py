@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = Path(__file__).parent / "card.md"
+# Read with this file: an edit while a model trains must not meet older code at the end.
+TEMPLATE = (Path(__file__).parent / "card.md").read_text("utf-8")
 
 
 def best_head(scores: list[list[float]]) -> tuple[tuple[int, int], float]:
@@ -44,7 +45,7 @@ def card(figures: dict[str, Any]) -> str:
     )
     failed = "".join(f"\n- {line}" for line in figures["probes_failed"])
     recipe = figures["recipe"]
-    return TEMPLATE.read_text("utf-8").format(
+    return TEMPLATE.format(
         **figures,
         **figures["training"],
         **figures["model"],
@@ -59,6 +60,7 @@ def card(figures: dict[str, Any]) -> str:
         shortfall=shortfall(figures),
         steps=recipe["steps"],
         seed=recipe["seed"],
+        alone=recipe["alone"],
         repeated=recipe["repeated_rows"],
         rows=recipe["repeated_rows"] + recipe["text_rows"],
     )

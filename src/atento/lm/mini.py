@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,17 +39,19 @@ class Recipe:
     """Everything that decides the trained weights."""
 
     seed: int = 1
-    steps: int = 2800
+    steps: int = 2600
     sentences: int = 80_000  # of each language
+    alone: int = 500  # steps, the first ones, on repeated rows alone: 24 of half the length
     text_rows: int = 8
-    repeated_rows: int = 6
+    repeated_rows: int = 8
     words: int = 48  # per step, in the comparison with the categories
     other_words: int = 1000  # that stand for the rest of the vocabulary in the softmax
-    whole_share: float = 0.05  # of the steps, the last ones, take the whole vocabulary
-    noise: float = 0.2  # on the token vectors in that comparison, in their standard deviations
+    whole_share: float = 0.03  # of the steps, the last ones, take the whole vocabulary
+    meaning_weight: float = 0.5  # of that comparison in the loss
+    noise: float = 0.4  # on the token vectors in that comparison, in their standard deviations
     split_share: float = 0.03  # of the words are written in pieces
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.1
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
 
 
 def prepare(recipe: Recipe) -> tuple[WordPiece, TextRows]:
@@ -75,6 +78,9 @@ def train_mini(recipe: Recipe, tokenizer: WordPiece, text: TextRows) -> tuple[Tr
     whole_from = recipe.steps - int(recipe.steps * recipe.whole_share)
 
     def losses(step: int) -> dict[str, torch.Tensor]:
+        if step < recipe.alone:
+            again, repeats = repeated_rows(24, length // 2 + 1, len(tokenizer.vocabulary), numbers)
+            return {"repeated": language_loss(model, again, repeats, 0)}
         rows = text.draw(recipe.text_rows, length, draw)
         again, repeats = repeated_rows(
             recipe.repeated_rows, length, len(tokenizer.vocabulary), numbers
@@ -85,7 +91,8 @@ def train_mini(recipe: Recipe, tokenizer: WordPiece, text: TextRows) -> tuple[Tr
                 model, rows, every, None if step >= whole_from else recipe.other_words
             ),
             "repeated": language_loss(model, again, repeats, 0),
-            "meaning": meaning_loss(model, meanings, recipe.words, recipe.noise, draw),
+            "meaning": recipe.meaning_weight
+            * meaning_loss(model, meanings, recipe.words, recipe.noise, draw),
         }
 
     settings = TrainingSettings(
@@ -132,7 +139,7 @@ def write_json(path: Path, record: dict[str, object]) -> None:
     path.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
 
-def make(recipe: Recipe, out: Path) -> dict[str, object]:
+def make(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Train, measure and write the model; `out` changes only when all is done.
 
     Returns:
@@ -144,25 +151,42 @@ def make(recipe: Recipe, out: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".mini-") as aside:
         made = Path(aside)
         write_model(model, tokenizer, made)
-        figures = evaluate(made, recipe.seed)
-        figures["recipe"] = asdict(recipe)
-        figures["training"] = {"minutes": round(seconds / 60, 1), "threads": THREADS}
-        figures["model"] = {
-            "layers": model.config.num_layers,
-            "heads": model.config.num_heads,
-            "width": model.config.d_model,
-            "context": model.config.context,
-            "vocabulary": model.config.vocabulary_size,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "megabytes": round(sum(f.stat().st_size for f in made.iterdir()) / 1e6, 2),
-            "held_out": len(held_out_concepts()),
-            "period": PERIOD,
+        kept = {
+            "recipe": asdict(recipe),
+            "training": {"minutes": round(seconds / 60, 1), "threads": THREADS},
+            "model": {
+                "layers": model.config.num_layers,
+                "heads": model.config.num_heads,
+                "width": model.config.d_model,
+                "context": model.config.context,
+                "vocabulary": model.config.vocabulary_size,
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "megabytes": round(sum(f.stat().st_size for f in made.iterdir()) / 1e6, 2),
+                "held_out": len(held_out_concepts()),
+                "period": PERIOD,
+            },
         }
-        write_json(made / "figures.json", figures)
-        (made / "README.md").write_text(card(figures), "utf-8")
+        figures = write_card(made, kept)
         out.mkdir(parents=True, exist_ok=True)
         for file in made.iterdir():
             shutil.move(file, out / file.name)
+    return figures
+
+
+def write_card(directory: Path, kept: dict[str, Any]) -> dict[str, Any]:
+    """Measure a model directory and write its `figures.json` and card.
+
+    Args:
+        directory: with the weights, and the card and figures to be.
+        kept: what measuring cannot tell: "recipe", "training" and "model".
+
+    Returns:
+        the figures.
+    """
+    figures = evaluate(directory, kept["recipe"]["seed"])
+    figures |= {name: kept[name] for name in ("recipe", "training", "model")}
+    write_json(directory / "figures.json", figures)
+    (directory / "README.md").write_text(card(figures), "utf-8")
     return figures
 
 
@@ -174,9 +198,15 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(
             f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default
         )
+    parser.add_argument(
+        "--measure", action="store_true", help="train nothing: measure OUT again, write its card"
+    )
     given = vars(parser.parse_args(arguments))
     out = given.pop("out")
-    figures = make(Recipe(**given), out)
+    if given.pop("measure"):
+        figures = write_card(out, json.loads((out / "figures.json").read_text("utf-8")))
+    else:
+        figures = make(Recipe(**given), out)
     print(json.dumps(figures, ensure_ascii=False, indent=2))
 
 

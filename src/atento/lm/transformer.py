@@ -15,15 +15,20 @@ from torch.nn import functional
 
 EMBEDDING_SCALE = 0.05  # first standard deviation of token and position vectors
 LINEAR_SCALE = 0.7  # and of linear weights, times the root of their inputs
+ALIKE_SCALE = 2.0  # of the query and key maps that begin alike
 
 
-def sinusoids(context: int, width: int) -> Tensor:
-    """Return (context, width): sines and cosines of the position, from fast to slow.
+def wave_rates(context: int, width: int) -> Tensor:
+    """Return (width / 2,): the rates of the position's waves, from fast to slow.
 
     Vaswani et al. 2017, section 3.5, with the longest wave fit to the context.
     """
-    rates = context ** -(torch.arange(0, width, 2) / width)
-    angles = torch.arange(context)[:, None] * rates  # (context, width / 2)
+    return context ** -(torch.arange(0, width, 2) / width)
+
+
+def sinusoids(context: int, width: int) -> Tensor:
+    """Return (context, width): sine and cosine of the position at each rate."""
+    angles = torch.arange(context)[:, None] * wave_rates(context, width)  # (context, width / 2)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
@@ -56,6 +61,29 @@ class Attention(nn.Module):
         qkv = qkv.view(batch, time, 3, self.num_heads, -1)  # (B, T, 3, heads, head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # 3 × (B, heads, T, head_dim)
         return query, key, value
+
+    def look_at_itself(self, config: TransformerConfig) -> None:
+        """Let the first head begin by looking at its own token (weight 0.98 before training).
+
+        Its query and key maps read the same features and are alike, up to a turn of the position's
+        waves by one step; so a token matches itself best, and its identity passes through the head
+        undiluted. That is what the previous-token and induction heads wait for: without it none
+        formed within 30 minutes on two cores (EXPERIMENTS.md).
+        """
+        head_dim = config.d_model // config.num_heads
+        pairs = torch.arange(head_dim // 2)
+        # every second wave, from the fastest on; every one, where a lone head has to read them all
+        waves = pairs * min(2, config.num_heads)
+        rates = wave_rates(config.context, config.d_model)[waves]
+        sine, cosine = 2 * waves, 2 * waves + 1  # where position_embedding holds them
+        query, key = torch.zeros(2, head_dim, config.d_model)
+        rows = 2 * pairs
+        query[rows, sine], query[rows, cosine] = rates.cos(), -rates.sin()  # sin(ω(t − 1))
+        query[rows + 1, sine], query[rows + 1, cosine] = rates.sin(), rates.cos()  # cos(ω(t − 1))
+        key[rows, sine], key[rows + 1, cosine] = 1.0, 1.0
+        weight = self.project_in.weight.data
+        weight[:head_dim] = ALIKE_SCALE * query
+        weight[config.d_model : config.d_model + head_dim] = ALIKE_SCALE * key
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix the tokens of ``x`` (B, T, d_model), each with those before it."""
@@ -94,13 +122,15 @@ class Transformer(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(config.vocabulary_size, config.d_model)
         self.position_embedding = nn.Embedding(config.context, config.d_model)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        blocks = [Block(config) for _ in range(config.num_layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.d_model, config.norm_epsilon)
         self.apply(self._initialise)
         # Learnt positions that begin as waves: "the one before" is then the same turn everywhere,
         # and a head finds it once instead of 128 times.
         waves = sinusoids(config.context, config.d_model)
         self.position_embedding.weight.data.copy_(EMBEDDING_SCALE * math.sqrt(2) * waves)
+        blocks[0].attention.look_at_itself(config)
 
     def _initialise(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
