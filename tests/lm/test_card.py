@@ -10,6 +10,8 @@ from atento.embedded.load import MINI
 from atento.lm.card import best_head, card
 from atento.lm.evaluate import evaluate
 
+pytestmark = pytest.mark.slow
+
 FIGURES: dict[str, Any] = json.loads((MINI / "figures.json").read_text("utf-8"))
 
 

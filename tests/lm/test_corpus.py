@@ -21,6 +21,8 @@ from atento.lm.corpus.words import LANGUAGES, load_lexicon
 from atento.lm.mini import Recipe
 from atento.lm.objective import Meanings
 
+pytestmark = pytest.mark.slow
+
 SAMPLE = {language: list(islice(sentences(language, 5), 8000)) for language in LANGUAGES}
 CAPITALS = {
     "france": "paris", "mexico": "mexico city", "germany": "berlin", "japan": "tokyo",

@@ -14,6 +14,8 @@ from atento.lm.objective import language_loss, meaning_vectors, repeated_rows, t
 from atento.lm.training import TrainingSettings, adamw, learning_rate
 from atento.lm.transformer import Transformer, TransformerConfig, from_gpt2, to_gpt2
 
+pytestmark = pytest.mark.slow
+
 SHORT = Recipe(steps=4, sentences=300, text_rows=2, repeated_rows=1, words=8, other_words=100)
 
 
