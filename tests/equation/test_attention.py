@@ -408,17 +408,21 @@ def test_many_threads_at_once_agree(rng):
 
 
 def test_the_blas_threads_are_given_back(rng):
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info, threadpool_limits
 
     def blas():
-        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
 
-    before = blas()
     inputs = [rng.standard_normal((4, 300, 16)) for _ in range(3)]
-    atento.attention(*inputs, engine="streaming")
-    with pytest.raises(ZeroDivisionError):
-        atento.attention(*inputs, mask=Rule(lambda b, h, q, k: 1 // 0), engine="streaming")
-    assert blas() == before
+    with threadpool_limits(2, user_api="blas"):
+        during = []
+        seen = Rule(lambda b, h, q, k: during.append(blas()) or (q >= 0) & (k >= 0))
+        atento.attention(*inputs, mask=seen, engine="streaming")
+        assert during[0] == {1}
+        assert blas() == {2}
+        with pytest.raises(ZeroDivisionError):
+            atento.attention(*inputs, mask=Rule(lambda b, h, q, k: 1 // 0), engine="streaming")
+        assert blas() == {2}
 
 
 @pytest.mark.parametrize(
