@@ -6,39 +6,9 @@ import pytest
 from atento import DTypeError, InputError, ShapeError
 from atento.explanation import explain, how_telling
 from atento.masks import Causal
+from six_tokens import CONTEXTS, SIX, WEIGHTS
 
 WORDS = ["Your", "journey", "starts", "with", "one", "step"]
-SIX = np.array(
-    [
-        [0.43, 0.15, 0.89],
-        [0.55, 0.87, 0.66],
-        [0.57, 0.85, 0.64],
-        [0.22, 0.58, 0.33],
-        [0.77, 0.25, 0.10],
-        [0.05, 0.80, 0.55],
-    ]
-)
-# published with the book that tells this story (shared facts, 1 C)
-WEIGHTS = np.array(
-    [
-        [0.2098, 0.2006, 0.1981, 0.1242, 0.1220, 0.1452],
-        [0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581],
-        [0.1390, 0.2369, 0.2326, 0.1242, 0.1108, 0.1565],
-        [0.1435, 0.2074, 0.2046, 0.1462, 0.1263, 0.1720],
-        [0.1526, 0.1958, 0.1975, 0.1367, 0.1879, 0.1295],
-        [0.1385, 0.2184, 0.2128, 0.1420, 0.0988, 0.1896],
-    ]
-)
-CONTEXTS = np.array(
-    [
-        [0.4421, 0.5931, 0.5790],
-        [0.4419, 0.6515, 0.5683],
-        [0.4431, 0.6496, 0.5671],
-        [0.4304, 0.6298, 0.5510],
-        [0.4671, 0.5910, 0.5266],
-        [0.4177, 0.6503, 0.5645],
-    ]
-)
 
 
 def arrays(*shape, seed=0, kv=None):

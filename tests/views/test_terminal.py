@@ -22,17 +22,8 @@ from atento.views.terminal_matrix import Matrix, matrix_lines
 from atento.views.terminal_numbers import number_format, short_number
 from atento.views.terminal_text import fit, fold, named, pad, visible
 from atento.views.words import words
+from six_tokens import SIX
 
-SIX = np.array(
-    [
-        [0.43, 0.15, 0.89],
-        [0.55, 0.87, 0.66],
-        [0.57, 0.85, 0.64],
-        [0.22, 0.58, 0.33],
-        [0.77, 0.25, 0.10],
-        [0.05, 0.80, 0.55],
-    ]
-)
 ROW_2 = [0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581]  # published: shared facts, 1 C
 WORDS = ["Your", "journey", "starts", "with", "one", "step"]
 HOSTILE = [

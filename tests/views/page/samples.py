@@ -5,20 +5,11 @@ from typing import Any
 import numpy as np
 
 from atento.records import AttentionLayer, Explanation, Projection, Reason, Step, Trace
+from six_tokens import SIX as INPUT
 
 # The six tokens of the book that tells this story.
 JOURNEY = ("Your", "journey", "starts", "with", "one", "step")
 SENTENCE = ("Your", "journey", "starts", "with", "one", "step", ".")
-INPUT = np.array(
-    [
-        [0.43, 0.15, 0.89],
-        [0.55, 0.87, 0.66],
-        [0.57, 0.85, 0.64],
-        [0.22, 0.58, 0.33],
-        [0.77, 0.25, 0.10],
-        [0.05, 0.80, 0.55],
-    ]
-)
 
 
 def formula_trace(q, k, v, *, scale=None, softcap=None, bias=None, mask=None, sinks=None) -> Trace:
