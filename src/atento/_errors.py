@@ -5,6 +5,7 @@ __all__ = [
     "DTypeError",
     "EngineError",
     "InputError",
+    "MissingLibraryError",
     "ShapeError",
 ]
 
@@ -37,3 +38,7 @@ class DTypeError(AtentoError, TypeError):
 
 class EngineError(InputError):
     """The engine named cannot serve this request."""
+
+
+class MissingLibraryError(AtentoError, ImportError):
+    """An optional library that is not installed."""
