@@ -4,6 +4,8 @@ NumPy is always here; every other library is recognised by `array_api_compat`, w
 libraries that are already loaded.
 """
 
+import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +14,17 @@ import numpy.typing as npt
 
 from atento._errors import DTypeError, ShapeError
 
-__all__ = ["as_float_array", "common_namespace", "dtype_name", "is_numpy", "to_numpy"]
+__all__ = [
+    "array_device",
+    "as_float_array",
+    "common_namespace",
+    "dtype_name",
+    "is_numpy",
+    "is_opaque",
+    "is_torch",
+    "is_traced",
+    "to_numpy",
+]
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 HALVES = ("bfloat16", "float16")
@@ -20,7 +32,35 @@ HALVES = ("bfloat16", "float16")
 
 def is_numpy(array: object) -> bool:
     """Whether this is a NumPy array (or one of its scalars)."""
-    return isinstance(array, np.ndarray | np.generic)
+    return isinstance(array, (np.ndarray, np.generic))  # a tuple: torch.compile reads it
+
+
+def is_torch(array: object) -> bool:
+    """Whether this is a PyTorch tensor; torch is not loaded to find out."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def is_traced() -> bool:
+    """Whether `torch.compile` or `torch.export` reads this call: values cannot be looked at."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())
+
+
+def is_opaque(array: Any) -> bool:
+    """Whether the numbers of this array cannot be looked at.
+
+    So it is while a compiler traces the call, on torch's meta device, for its fake tensors, and
+    within `torch.func.grad`, `vmap` and their like.
+    """
+    if not is_torch(array):
+        return False
+    if is_traced() or array.is_meta:
+        return True
+    torch = sys.modules["torch"]
+    if type(array) not in (torch.Tensor, torch.nn.Parameter):
+        return True
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(array))
 
 
 def dtype_name(array: Any) -> str:
@@ -47,7 +87,7 @@ def as_array(name: str, array: Any) -> Any:
         )
     if is_numpy(array):
         return np.asarray(array)
-    if _is_foreign(array):
+    if is_torch(array) or _is_foreign(array):
         return array
     if array is None or isinstance(array, str | bytes | dict | set):
         raise DTypeError(
@@ -70,6 +110,10 @@ def as_float_array(name: str, array: Any) -> Any:
         DTypeError: for integers, booleans, complex numbers, objects and text, with what to do.
         ShapeError: for a ragged list.
     """
+    if is_torch(array) and array.is_floating_point():  # the way of every module: kept short
+        kind = dtype_name(array)
+        if kind in FLOATS:
+            return array
     array = as_array(name, array)
     kind = dtype_name(array)
     if kind in FLOATS:
@@ -102,6 +146,10 @@ def common_namespace(**arrays: Any) -> tuple[ModuleType, Any]:
     first_name, first = next(iter(arrays.items()))
     if all(is_numpy(array) for array in arrays.values()):
         return np, "cpu"
+    if all(is_torch(array) for array in arrays.values()):
+        xp = _torch_namespace()
+        _check_devices(first_name, first, arrays, lambda array: array.device)
+        return xp, first.device
     import array_api_compat
 
     for name, array in arrays.items():
@@ -111,14 +159,36 @@ def common_namespace(**arrays: Any) -> tuple[ModuleType, Any]:
                 f"{library_name(array)} array: all must come from one library. Convert one of them."
             )
     xp = array_api_compat.array_namespace(*arrays.values())
-    device = array_api_compat.device(first)
+    _check_devices(first_name, first, arrays, array_api_compat.device)
+    return xp, array_api_compat.device(first)
+
+
+def _check_devices(
+    first_name: str, first: Any, arrays: dict[str, Any], device_of: Callable[[Any], Any]
+) -> None:
     for name, array in arrays.items():
-        if array_api_compat.device(array) != device:
+        if device_of(array) != device_of(first):
             raise DTypeError(
-                f"{first_name} is on {device} and {name} on {array_api_compat.device(array)}: "
+                f"{first_name} is on {device_of(first)} and {name} on {device_of(array)}: "
                 "all must be on one device. Move one of them."
             )
-    return xp, device
+
+
+def _torch_namespace() -> ModuleType:
+    import array_api_compat.torch
+
+    return array_api_compat.torch
+
+
+def array_device(array: Any) -> Any:
+    """The device of an array, as its library names it."""
+    if is_numpy(array):
+        return "cpu"
+    if is_torch(array):
+        return array.device
+    import array_api_compat
+
+    return array_api_compat.device(array)
 
 
 def to_numpy(array: Any) -> npt.NDArray[Any]:

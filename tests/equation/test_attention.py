@@ -38,6 +38,10 @@ def arrays(rng, dtype=np.float64):
     )
 
 
+def kept_pairs(seed, rate, unit, Tq, Tk):
+    return kept(seed, rate, unit, np.arange(Tq)[:, None], np.arange(Tk), np)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(2017)
@@ -154,19 +158,19 @@ def test_dropout_drops_the_same_weights_on_every_engine(engine, rng, monkeypatch
     monkeypatch.setattr("atento.equation.streaming.COLS", 5)
     query, key, value = arrays(rng)
     mask = Causal(align="end")
-    keep = np.stack(
-        [kept(99, 0.4, unit, range(TQ), range(TK), (TQ, TK)) for unit in range(B * H)]
-    ).reshape(B, H, TQ, TK)
+    keep = np.stack([kept_pairs(99, 0.4, unit, TQ, TK) for unit in range(B * H)]).reshape(
+        B, H, TQ, TK
+    )
     output, _, _ = expected(query, key, value, mask=mask, kept=keep, dropout=0.4)
     result = atento.attention(query, key, value, mask=mask, dropout=0.4, seed=99, engine=engine)
     np.testing.assert_allclose(result, output, rtol=1e-12, atol=1e-12)
 
 
 def test_dropout_keeps_the_share_it_says_and_seeds_differ():
-    pairs = kept(5, 0.3, 2, range(400), range(500), (400, 500))
+    pairs = kept_pairs(5, 0.3, 2, 400, 500)
     assert abs(pairs.mean() - 0.7) < 0.005
     assert abs(np.corrcoef(pairs[:, :-1].ravel(), pairs[:, 1:].ravel())[0, 1]) < 0.01
-    other = kept(6, 0.3, 2, range(400), range(500), (400, 500))
+    other = kept_pairs(6, 0.3, 2, 400, 500)
     assert abs((pairs == other).mean() - (0.7**2 + 0.3**2)) < 0.005
 
 
@@ -458,7 +462,8 @@ def test_plan_says_which_engine_and_why(rng):
     assert chosen.engine == "streaming"
     assert "4,194,304 weights" in chosen.reason
     foreign = torch.ones(4, 1024, 4)
-    assert atento.plan(foreign, foreign, foreign).engine == "dense"
+    assert atento.plan(foreign, foreign, foreign).engine == "fused"
+    assert atento.plan(foreign, foreign, foreign, softcap=2.0).engine == "streaming"
 
 
 def test_auto_equals_the_engines_it_picks_from(rng):

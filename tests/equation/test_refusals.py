@@ -189,13 +189,19 @@ REFUSED = {
         (Q, K, V),
         {"engine": "warp"},
         EngineError,
-        "one of auto, dense, streaming; got 'warp'",
+        "one of auto, dense, streaming, fused; got 'warp'",
     ),
-    "streaming torch": (
-        (torch.ones(3, 5),) * 3,
-        {"engine": "streaming"},
+    "fused numpy": (
+        (Q, K, V),
+        {"engine": "fused"},
         EngineError,
-        'the streaming engine computes NumPy arrays; got torch. Use engine="dense"',
+        "the fused engine is PyTorch's own attention; got numpy arrays",
+    ),
+    "fused softcap": (
+        (torch.ones(3, 5),) * 3,
+        {"engine": "fused", "softcap": 2.0},
+        EngineError,
+        "the fused engine computes what PyTorch's own attention can: a softcap",
     ),
 }
 

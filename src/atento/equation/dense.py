@@ -4,16 +4,34 @@ This is the oracle that every other engine is checked against. It holds the weig
 """
 
 from collections.abc import Iterator
+from math import prod
 from typing import Any
 
 import numpy as np
 
+from atento._arrays import array_device, is_torch
+from atento.equation.computed import Computed
 from atento.equation.dropout import kept
 from atento.equation.request import Request
 from atento.masks import Coverage
+from atento.positions.distance_bias import DistanceBias
 from atento.records import Step
 
-__all__ = ["equation"]
+__all__ = ["dense", "equation"]
+
+
+def dense(request: Request, with_lse: bool = False, with_weights: bool = False) -> Computed:
+    """The equation's last step, and of those before it what was asked for."""
+    scores = lse = weights = None
+    for step in equation(request):
+        if step.name == "weights":
+            if with_lse:
+                sinks = request.sinks
+                sinks = None if sinks is None else _per_query(request.xp, sinks)
+                lse = log_sum_exp(request.xp, scores, sinks)
+            weights = step.value if with_weights else None
+        scores = step.value
+    return Computed(scores, lse, weights)
 
 
 def equation(request: Request) -> Iterator[Step]:
@@ -43,7 +61,7 @@ def equation(request: Request) -> Iterator[Step]:
         yield Step("capped", f"{r.softcap:g} · tanh(scaled / {r.softcap:g})", pairs, s)
 
     if r.bias is not None:
-        s = s + r.bias
+        s = s + dense_bias(r)
         yield Step("biased", "capped + bias" if r.softcap else "scaled + bias", pairs, s)
 
     visible = dense_mask(r)
@@ -68,12 +86,28 @@ def equation(request: Request) -> Iterator[Step]:
 
 
 def softmax(xp: Any, s: Any, sinks: Any = None) -> Any:
-    """Softmax over the last axis: ``exp(s) / (Σ exp(s) + exp(sink))``; rows of −∞ give 0.
-
-    The row's maximum is subtracted first, so that nothing overflows.
-    """
+    """Softmax over the last axis: ``exp(s) / (Σ exp(s) + exp(sink))``; rows of −∞ give 0."""
     if s.shape[-1] == 0:
         return s
+    e, total, _, empty = _exponentials(xp, s, sinks)
+    return e / xp.where(empty, xp.ones_like(total), total)
+
+
+def log_sum_exp(xp: Any, s: Any, sinks: Any = None) -> Any:
+    """``log(Σ exp(s) + exp(sink))`` over the last axis; −∞ for rows of −∞."""
+    if s.shape[-1] == 0:
+        return xp.full(s.shape[:-1], -xp.inf, dtype=s.dtype, device=array_device(s))
+    _, total, top, empty = _exponentials(xp, s, sinks)
+    lse = top + xp.log(xp.where(empty, xp.ones_like(total), total))
+    nothing = xp.asarray(-xp.inf, dtype=s.dtype, device=array_device(s))
+    return xp.where(empty, nothing, lse)[..., 0]
+
+
+def _exponentials(xp: Any, s: Any, sinks: Any) -> tuple[Any, Any, Any, Any]:
+    """exp(s − top), their sum with the sink's, the row's maximum, and which rows are empty.
+
+    The maximum is subtracted so that nothing overflows.
+    """
     zero = xp.zeros_like(s[..., :1])
     top = xp.max(s, axis=-1, keepdims=True)
     empty = top == -xp.inf
@@ -84,7 +118,13 @@ def softmax(xp: Any, s: Any, sinks: Any = None) -> Any:
     total = xp.sum(e, axis=-1, keepdims=True)
     if sinks is not None:
         total = total + xp.where(empty, zero, xp.exp(sinks - top))
-    return e / xp.where(empty, zero + 1, total)
+    return e, total, top, empty
+
+
+def dense_bias(request: Request) -> Any:
+    """The bias as an array that broadcasts to the weights."""
+    bias = request.bias
+    return bias.dense() if isinstance(bias, DistanceBias) else bias
 
 
 def dense_mask(request: Request) -> Any:
@@ -92,6 +132,8 @@ def dense_mask(request: Request) -> Any:
     if request.mask is None:
         return None
     Tq, Tk = request.weights_shape[-2:]
+    if is_torch(request.query):
+        return request.mask.pairs((Tq, Tk), request.xp, request.device)
     tile = request.mask.block(range(Tq), range(Tk))
     if isinstance(tile, Coverage):
         tile = np.full((Tq, Tk), tile.value)
@@ -127,7 +169,7 @@ def _per_query(xp: Any, sinks: Any) -> Any:
 def _weighted_sum(r: Request, w: Any, V: Any, visible: Any) -> Any:
     """Weights V, where a key that may not be seen adds nothing, even if it holds NaN or ∞."""
     xp = r.xp
-    if visible is None or bool(xp.all(xp.isfinite(V))):
+    if visible is None or r.opaque or bool(xp.all(xp.isfinite(V))):
         return _per_group(r, w, V)
     finite = xp.isfinite(V)
     y = _per_group(r, w, xp.where(finite, V, xp.zeros_like(V)))
@@ -145,14 +187,14 @@ def _weighted_sum(r: Request, w: Any, V: Any, visible: Any) -> Any:
 
 def _dropout_factor(r: Request) -> Any:
     *leading, Tq, Tk = r.weights_shape
-    keep = np.stack(
-        [
-            kept(r.seed or 0, r.dropout, unit, range(Tq), range(Tk), (Tq, Tk))
-            for unit in range(int(np.prod(leading)))
-        ]
-        or [np.zeros((0, Tq, Tk), bool)]
-    ).reshape(r.weights_shape)
-    factor = r.xp.asarray(keep, device=r.device)
+    own = r.xp if is_torch(r.query) else np
+    device = r.device if own is r.xp else "cpu"
+    unit, query, key = (
+        own.arange(size, dtype=own.int64, device=device) for size in (prod(leading), Tq, Tk)
+    )
+    query = query + r.first_query
+    keep = kept(r.seed, r.dropout, unit[:, None, None], query[:, None], key, own)
+    factor = r.xp.asarray(own.reshape(keep, r.weights_shape), device=r.device)
     return r.xp.astype(factor, r.compute_dtype) / (1 - r.dropout)
 
 

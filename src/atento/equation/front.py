@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from atento._arrays import is_torch
 from atento._errors import EngineError
-from atento.equation.dense import dense_mask, equation
+from atento.equation.computed import Computed
+from atento.equation.dense import dense, dense_bias, dense_mask, equation
 from atento.equation.plan import Plan, plan_for
 from atento.equation.request import Request, checked_request
 from atento.records import Step, Trace
@@ -26,6 +28,8 @@ def attention(
     dropout: float = 0.0,
     seed: Any = None,
     engine: str = "auto",
+    return_weights: bool = False,
+    return_lse: bool = False,
 ) -> Any:
     """Exact attention.
 
@@ -37,20 +41,26 @@ def attention(
         value: (..., Hkv, Tk, dv).
         mask: who may look at whom, True = attends: a rule of `atento.masks`, or a bool array that
             broadcasts to (..., query, key). A query that may see no key gets output 0.
-        bias: added to the scores; broadcasts to (..., query, key).
+        bias: added to the scores; broadcasts to (..., query, key). Or a rule of
+            `atento.positions` (`Alibi`, `RelativeBias`), which is never held as a matrix.
         scale: multiplies Q Kᵀ; 1/√d when left out.
         softcap: bounds the scaled scores smoothly: ``softcap · tanh(scores / softcap)``.
         sinks: one number, or one per query head: ``exp(sink)`` is added to the softmax's
             denominator, and nothing to the output.
         dropout: the probability with which a weight is set to 0; the others grow by
             ``1 / (1 − dropout)``.
-        seed: for dropout, an int or a `numpy.random.Generator`; the same seed drops the same
-            weights on every engine. None: a fresh one each call.
-        engine: "auto", "dense" (the formula) or "streaming" (block by block, O(T) memory).
+        seed: for dropout, an int, a `numpy.random.Generator`, or with torch a `torch.Generator` or
+            an integer tensor without axes; the same number drops the same weights on every
+            engine. None: a fresh one each call (with torch from its global generator).
+        engine: "auto", "dense" (the formula), "streaming" (block by block, O(T) memory) or
+            "fused" (PyTorch's own attention). `plan` tells which one "auto" takes, and why.
+        return_weights: also return the weights (before dropout), (..., Hq, Tq, Tk).
+        return_lse: also return the logarithm of the softmax's denominator, (..., Hq, Tq): sinks
+            included, −inf for a query that may see no key.
 
     Returns:
         (..., Hq, Tq, dv), in the library and dtype of the inputs. Half-precision inputs are
-        accumulated in float32.
+        accumulated in float32. With weights or log-sum-exp a tuple: output[, weights][, lse].
 
     Raises:
         ShapeError, DTypeError, InputError, EngineError: what was expected and what came.
@@ -75,13 +85,33 @@ def attention(
         dropout=dropout,
         seed=seed,
     )
-    if plan_for(request, engine).engine == "streaming":
-        from atento.equation.streaming import stream
+    chosen = plan_for(request, engine).engine
+    if return_weights:
+        if engine not in ("auto", "dense"):
+            raise EngineError(
+                f"the {engine} engine never holds the weights: with return_weights=True use "
+                'engine="dense", or "auto".'
+            )
+        chosen = "dense"
+    computed = _compute(request, chosen, return_lse, return_weights)
+    if not (return_weights or return_lse):
+        return computed.output
+    asked = [(True, computed.output), (return_weights, computed.weights)]
+    return tuple(value for wanted, value in [*asked, (return_lse, computed.lse)] if wanted)
 
-        return stream(request).output
-    for step in equation(request):
-        output = step.value
-    return output
+
+def _compute(request: Request, engine: str, with_lse: bool, with_weights: bool) -> Computed:
+    if engine == "dense" or (with_lse and request.opaque):
+        return dense(request, with_lse, with_weights)
+    if is_torch(request.query):
+        from atento.equation import on_torch
+
+        if engine == "fused":
+            return on_torch.fuse(request, with_lse)
+        return on_torch.stream(request)
+    from atento.equation.streaming import stream
+
+    return stream(request)
 
 
 def trace(
@@ -159,7 +189,7 @@ def _parameters(request: Request) -> dict[str, Any]:
     given = {
         "scale": request.scale,
         "softcap": request.softcap,
-        "bias": request.bias,
+        "bias": None if request.bias is None else dense_bias(request),
         "mask": dense_mask(request),
         "sinks": request.sinks,
     }

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from math import prod
 
-from atento._arrays import is_numpy, library_name
+from atento._arrays import is_numpy, is_torch, library_name
 from atento._errors import EngineError
 from atento.equation.request import Request
 
 __all__ = ["ENGINES", "SMALL", "Plan", "plan_for"]
 
-ENGINES = ("auto", "dense", "streaming")
+ENGINES = ("auto", "dense", "streaming", "fused")
 SMALL = 2**18
 """Weights up to this count are computed whole: blocks and threads would not pay (benchmarks)."""
 
@@ -30,18 +30,27 @@ def plan_for(request: Request, engine: str) -> Plan:
     """
     if engine not in ENGINES:
         raise EngineError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
-    numpy = is_numpy(request.query)
     if engine == "dense":
         return Plan("dense", "asked for")
-    if engine == "streaming":
-        if not numpy:
+    if is_torch(request.query):
+        from atento.equation.on_torch.plan import plan_torch
+
+        return Plan(*plan_torch(request, engine))
+    library = library_name(request.query)
+    if engine == "fused":
+        raise EngineError(
+            f"the fused engine is PyTorch's own attention; got {library} arrays. "
+            'Use engine="streaming" for NumPy, "dense", or "auto".'
+        )
+    if not is_numpy(request.query):
+        if engine == "streaming":
             raise EngineError(
-                "the streaming engine computes NumPy arrays; got "
-                f'{library_name(request.query)}. Use engine="dense", or "auto".'
+                f"the streaming engine computes NumPy arrays and PyTorch tensors; got {library}. "
+                'Use engine="dense", or "auto".'
             )
+        return Plan("dense", f"{library} arrays: the formula as it stands")
+    if engine == "streaming":
         return Plan("streaming", "asked for")
-    if not numpy:
-        return Plan("dense", f"{library_name(request.query)} arrays: the formula as it stands")
     count = prod(request.weights_shape)
     if count <= SMALL:
         return Plan("dense", f"{count:,} weights fit in the cache")

@@ -1,7 +1,7 @@
 """Request: the arguments of one attention call, checked once."""
 
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import isfinite
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +12,8 @@ from atento._arrays import (
     as_float_array,
     common_namespace,
     dtype_name,
+    is_opaque,
+    is_torch,
 )
 from atento._errors import DTypeError, InputError, ShapeError
 from atento.masks import Mask, as_mask
@@ -28,10 +30,14 @@ class Request:
         query, key, value: (..., Hq, Tq, d), (..., Hkv, Tk, d), (..., Hkv, Tk, dv), or without
             any leading axis.
         mask: bound to the weights' shape; None: everybody sees everybody.
-        bias: broadcasts to the weights; in the dtype that is computed in.
+        bias: broadcasts to the weights, or a `DistanceBias` for them; in the dtype that is
+            computed in.
         sinks: () or (Hq,), in the dtype that is computed in.
         compute_dtype: float32 for half-precision inputs, otherwise their own.
-        seed: for dropout; None exactly when there is no dropout.
+        seed: for dropout; None exactly when there is no dropout. An int, or a torch integer while
+            its value cannot be looked at.
+        first_query: the position of query 0 when this is a part of a longer request (dropout asks).
+        opaque: whether the numbers cannot be looked at (`is_opaque`), only computed with.
     """
 
     xp: ModuleType
@@ -45,8 +51,10 @@ class Request:
     softcap: float | None
     sinks: Any
     dropout: float
-    seed: int | None
+    seed: Any
     compute_dtype: Any
+    opaque: bool = False
+    first_query: int = 0
 
     @property
     def weights_shape(self) -> tuple[int, ...]:
@@ -106,7 +114,7 @@ def checked_request(
     if mask is not None:
         mask = as_mask(mask).bind(shape)
     if bias is not None:
-        bias = _check_bias(bias, query, shape, xp, compute_dtype)
+        bias = _check_bias(bias, query, shape, xp, device, compute_dtype)
     if sinks is not None:
         sinks = _check_sinks(sinks, query, xp, device, compute_dtype)
     dropout = _number("dropout", dropout)
@@ -129,12 +137,13 @@ def checked_request(
         value=value,
         mask=mask,
         bias=bias,
-        scale=1 / sqrt(query.shape[-1]) if scale is None else _number("scale", scale),
+        scale=query.shape[-1] ** -0.5 if scale is None else _number("scale", scale),
         softcap=softcap,
         sinks=sinks,
         dropout=dropout,
-        seed=_check_seed(seed) if dropout else None,
+        seed=_check_seed(seed, query) if dropout else None,
         compute_dtype=compute_dtype,
+        opaque=is_opaque(query),
     )
 
 
@@ -198,7 +207,11 @@ def _check_shapes(query: Any, key: Any, value: Any) -> None:
         )
 
 
-def _check_bias(bias: Any, query: Any, shape: tuple[int, ...], xp: ModuleType, dtype: Any) -> Any:
+def _check_bias(
+    bias: Any, query: Any, shape: tuple[int, ...], xp: ModuleType, device: Any, dtype: Any
+) -> Any:
+    if hasattr(bias, "bind"):
+        return bias.bind(shape, xp, device, dtype)
     bias = as_float_array("bias", bias)
     common_namespace(query=query, bias=bias)
     own = tuple(bias.shape)
@@ -227,7 +240,11 @@ def _check_sinks(sinks: Any, query: Any, xp: ModuleType, device: Any, dtype: Any
     return sinks if sinks.dtype == dtype else xp.astype(sinks, dtype)
 
 
-def _check_seed(seed: Any) -> int:
+def _check_seed(seed: Any, query: Any) -> Any:
+    if is_torch(query) and (seed is None or not hasattr(seed, "__index__") or is_torch(seed)):
+        from atento.equation.on_torch.seed import torch_seed
+
+        return torch_seed(seed)
     if seed is None:
         return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
     if isinstance(seed, np.random.Generator):

@@ -21,11 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from atento.equation.blas import available_cores, one_blas_thread
+from atento.equation.computed import Computed
 from atento.equation.dropout import kept
 from atento.equation.request import Request
 from atento.masks import ALL, NONE, Coverage, Mask
+from atento.positions.distance_bias import DistanceBias
 
-__all__ = ["Streamed", "stream"]
+__all__ = ["stream"]
 
 Array = npt.NDArray[Any]
 
@@ -41,20 +43,6 @@ SAFE_VALUE = 1e20
 
 
 @dataclass(frozen=True, eq=False)
-class Streamed:
-    """What one pass over the blocks leaves.
-
-    Attributes:
-        output: (..., Hq, Tq, dv).
-        lse: (..., Hq, Tq), the logarithm of the softmax's denominator, sinks included; −inf for
-            a query that may see no key.
-    """
-
-    output: Array
-    lse: Array
-
-
-@dataclass(frozen=True, eq=False)
 class _Head:
     """One (batch, head): its arrays, and everything that does not change from block to block."""
 
@@ -62,7 +50,7 @@ class _Head:
     query: Array
     key: Array
     value: Array
-    bias: Array | None
+    bias: Array | DistanceBias | None
     sink: float | None
     mask: Mask | None
     longest_key: float
@@ -85,7 +73,7 @@ class _Buffers:
         self.ones = np.ones(min(COLS, Tk), dtype)
 
 
-def stream(request: Request) -> Streamed:
+def stream(request: Request) -> Computed:
     """Compute output and log-sum-exp without holding the weights.
 
     Memory beyond inputs and outputs: a few blocks per thread. Half-precision inputs are converted
@@ -95,7 +83,7 @@ def stream(request: Request) -> Streamed:
     lse = np.full(request.output_shape[:-1], -np.inf, request.compute_dtype)
     Tq, Tk = request.weights_shape[-2:]
     if (not output.size and not lse.size) or Tk == 0:
-        return Streamed(output, lse)
+        return Computed(output, lse)
     tasks = _tasks(request, output, lse)
     lock = Lock()
     stop = False
@@ -125,7 +113,7 @@ def stream(request: Request) -> Streamed:
                         future.result()
                 finally:
                     stop = True
-    return Streamed(output, lse)
+    return Computed(output, lse)
 
 
 def _tasks(request: Request, output: Array, lse: Array) -> Iterator[tuple[_Head, range]]:
@@ -146,7 +134,10 @@ def _head(request: Request, unit: int, index: tuple[int, ...], output: Array, ls
     key = request.key[kv_index].astype(request.compute_dtype, copy=False)
     value = request.value[kv_index].astype(request.compute_dtype, copy=False)
     bias = request.bias
-    if bias is not None:
+    if isinstance(bias, DistanceBias):
+        own = np.broadcast_to(bias.values, (*request.weights_shape[:-2], bias.values.shape[-1]))
+        bias = DistanceBias(own[index], bias.lengths)
+    elif bias is not None:
         bias = np.broadcast_to(bias, request.weights_shape)[index]
     sink = None
     if request.sinks is not None:
@@ -161,7 +152,9 @@ def _head(request: Request, unit: int, index: tuple[int, ...], output: Array, ls
         mask=None if request.mask is None else request.mask.at(index),
         longest_key=float(np.sqrt(np.einsum("td,td->t", key, key).max())),
         largest_value=_largest(value),
-        largest_bias=0.0 if bias is None else _largest(bias),
+        largest_bias=0.0
+        if bias is None
+        else _largest(bias.values if isinstance(bias, DistanceBias) else bias),
         output=output[index],
         lse=lse[index],
     )
@@ -179,7 +172,7 @@ def _attend(request: Request, head: _Head, rows: range, buffers: _Buffers) -> No
     np.multiply(head.query[span], request.scale, out=query, casting="same_kind")
     state = _Running(len(rows), head.value.shape[-1], query.dtype)
     bounded = _bounded(request, head, query)
-    Tq, Tk = request.weights_shape[-2:]
+    Tk = request.key.shape[-2]
     for start in range(0, Tk, COLS):
         cols = range(start, min(start + COLS, Tk))
         tile = ALL if head.mask is None else head.mask.block(rows, cols)
@@ -196,7 +189,9 @@ def _attend(request: Request, head: _Head, rows: range, buffers: _Buffers) -> No
             weights *= visible
         state.total += weights @ buffers.ones[: len(cols), None]
         if request.dropout:
-            weights *= kept(request.seed or 0, request.dropout, head.unit, rows, cols, (Tq, Tk))
+            query_index = np.arange(rows.start, rows.stop)[:, None]
+            key_index = np.arange(cols.start, cols.stop)
+            weights *= kept(request.seed, request.dropout, head.unit, query_index, key_index, np)
         state.summed += _weighted_values(head, weights, cols, visible, buffers)
     _finish(request, head, span, state)
 
@@ -224,7 +219,10 @@ def _scores(
         np.tanh(scores, out=scores)
         scores *= request.softcap
     if head.bias is not None:
-        scores += head.bias[rows.start : rows.stop, cols.start : cols.stop]
+        if isinstance(head.bias, DistanceBias):
+            scores += head.bias.tile(rows, cols)
+        else:
+            scores += head.bias[rows.start : rows.stop, cols.start : cols.stop]
     return scores
 
 

@@ -1,15 +1,13 @@
 """Band: the keys within two diagonals; what `Causal` and `Window` become once lengths are known."""
 
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
 from atento._errors import InputError, ShapeError
-from atento.masks.mask import ALL, NONE, BoolArray, Mask, Tile
+from atento.masks.mask import ALL, NONE, Align, BoolArray, Mask, Tile
 
-__all__ = ["Align", "Band", "aligned_offset", "check_align"]
-
-Align = Literal["start", "end"] | None
+__all__ = ["Band", "aligned_offset", "check_align"]
 
 
 def check_align(rule: str, align: object) -> None:
@@ -71,6 +69,14 @@ class Band(Mask):
             after = key >= query + self.first
             inside = after if inside is None else inside & after
         return ALL if inside is None else inside
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        Tq, Tk = lengths
+        distance = xp.arange(Tk, device=device) - xp.arange(Tq, device=device)[:, None]
+        if self.last is None:
+            return distance >= (-Tq if self.first is None else self.first)
+        below = distance <= self.last
+        return below if self.first is None else below & (distance >= self.first)
 
     def __repr__(self) -> str:
         return self.name

@@ -1,7 +1,7 @@
 """Causal: no query looks ahead."""
 
-from atento.masks.band import Align, Band, aligned_offset, check_align
-from atento.masks.mask import Mask, Tile
+from atento.masks.band import Band, aligned_offset, check_align
+from atento.masks.mask import Align, Mask, Tile
 
 __all__ = ["Causal"]
 
@@ -28,6 +28,9 @@ class Causal(Mask):
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
         return Band(None, aligned_offset(repr(self), self.align, shape), repr(self))
+
+    def aligned(self, align: Align) -> Mask:
+        return Causal(self.align or align)
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         return self.bind(None).block(rows, cols)

@@ -1,18 +1,22 @@
 """Explicit: the pairs themselves, as an array."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from atento._arrays import as_array, dtype_name, to_numpy
+from atento._arrays import as_array, dtype_name, is_torch, to_numpy
 from atento._errors import DTypeError, ShapeError
 from atento.masks.mask import BoolArray, Mask, Tile, broadcast_leading
 
 __all__ = ["Explicit", "as_bool_array"]
 
 
-def as_bool_array(name: str, array: Any) -> BoolArray:
-    """A bool array as NumPy's, or an error that says how to make one of what came."""
+def as_bool_array(name: str, array: Any) -> Any:
+    """A bool array, or an error that says how to make one of what came.
+
+    A tensor stays a tensor, so that it is not fetched from its device before it is asked for.
+    """
     array = as_array(name, array)
     kind = dtype_name(array)
     if kind != "bool":
@@ -26,7 +30,7 @@ def as_bool_array(name: str, array: Any) -> BoolArray:
         else:
             hint = "True = attends."
         raise DTypeError(f"{name} must be a bool array; got {kind}. {hint}")
-    return to_numpy(array)
+    return array if is_torch(array) else to_numpy(array)
 
 
 class Explicit(Mask):
@@ -45,8 +49,8 @@ class Explicit(Mask):
         self.array = as_bool_array("mask", array)
         if self.array.ndim < 2:
             raise ShapeError(
-                f"a mask array has the axes (..., query, key); got shape {self.array.shape}. "
-                "To hide padded keys write KeyPadding(keep)."
+                "a mask array has the axes (..., query, key); got shape "
+                f"{tuple(self.array.shape)}. To hide padded keys write KeyPadding(keep)."
             )
 
     @property
@@ -59,7 +63,7 @@ class Explicit(Mask):
         for axis, name in ((-2, "query"), (-1, "key")):
             if self.array.shape[axis] not in (1, shape[axis]):
                 raise ShapeError(
-                    f"mask has shape {self.array.shape}, and its {name} axis has size "
+                    f"mask has shape {tuple(self.array.shape)}, and its {name} axis has size "
                     f"{self.array.shape[axis]} where {shape[axis]} (or 1) was expected: weights "
                     f"are {shape}."
                 )
@@ -72,15 +76,23 @@ class Explicit(Mask):
         return Explicit(self.array.reshape(*leading, *self.array.shape[-2:]))
 
     def at(self, index: tuple[int, ...]) -> Mask:
-        sizes = self.array.shape[:-2]
+        sizes = self.leading
         where = tuple(0 if size == 1 else i for i, size in zip(index, sizes, strict=True))
-        return Explicit(self.array[where])
+        return Explicit(self._numpy[where])
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        del lengths
+        return xp.asarray(self.array, device=device)
+
+    @cached_property
+    def _numpy(self) -> BoolArray:
+        return to_numpy(self.array)
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         Tq, Tk = self.array.shape[-2:]
         query = slice(None) if Tq == 1 else slice(rows.start, rows.stop)
         key = slice(None) if Tk == 1 else slice(cols.start, cols.stop)
-        return np.broadcast_to(self.array[..., query, key], (*self.leading, len(rows), len(cols)))
+        return np.broadcast_to(self._numpy[..., query, key], (*self.leading, len(rows), len(cols)))
 
     def __repr__(self) -> str:
-        return f"Explicit(shape={self.array.shape})"
+        return f"Explicit(shape={tuple(self.array.shape)})"

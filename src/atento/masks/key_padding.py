@@ -35,8 +35,8 @@ class KeyPadding(Mask):
         if shape is not None:
             if self.keep.shape[-1] != shape[-1]:
                 raise ShapeError(
-                    f"KeyPadding: keep has shape {self.keep.shape} for {self.keep.shape[-1]} keys, "
-                    f"and there are {shape[-1]} keys."
+                    f"KeyPadding: keep has shape {tuple(self.keep.shape)} for "
+                    f"{self.keep.shape[-1]} keys, and there are {shape[-1]} keys."
                 )
             broadcast_leading(
                 "KeyPadding",
@@ -51,4 +51,4 @@ class KeyPadding(Mask):
         return self.bind(None).block(rows, cols)
 
     def __repr__(self) -> str:
-        return f"KeyPadding(shape={self.keep.shape})"
+        return f"KeyPadding(shape={tuple(self.keep.shape)})"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from atento._errors import DTypeError, ShapeError
 
-__all__ = ["ALL", "NONE", "BoolArray", "Coverage", "Mask", "Span", "Tile", "as_mask"]
+__all__ = ["ALL", "NONE", "Align", "BoolArray", "Coverage", "Mask", "Span", "Tile", "as_mask"]
 
 type_names = "Causal, Window, KeyPadding, Segments, Prefix, Explicit, Rule"
 
@@ -32,6 +32,7 @@ NONE = Coverage.NONE
 BoolArray = npt.NDArray[np.bool_]
 Tile = Coverage | BoolArray
 Span = range | slice | tuple[int, int]
+Align = Literal["start", "end"] | None
 
 
 class Mask(ABC):
@@ -96,10 +97,28 @@ class Mask(ABC):
             ShapeError: when the rule does not fit that shape.
         """
 
+    def aligned(self, align: Align) -> Mask:
+        """The same rule, with its alignment fixed where it was left open.
+
+        >>> from atento.masks import Causal, Window
+        >>> (Causal() & Window(left=2)).aligned("end")
+        (Causal(align='end') & Window(left=2, align='end'))
+        """
+        del align
+        return self
+
     def at(self, index: tuple[int, ...]) -> Mask:
         """The bound rule for one (batch, …, head): no leading axes are left."""
         del index
         return self
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        """The rule for all pairs at once, as an array library makes it on its device.
+
+        Nothing is looked at, so that it can be traced (`torch.compile`). Returns a bool array
+        that broadcasts to (..., query, key).
+        """
+        return self.bind(lengths).pairs(lengths, xp, device)
 
     @abstractmethod
     def _evaluate(self, rows: range, cols: range) -> Tile:
@@ -138,8 +157,15 @@ class _Pair(Mask):
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
         return type(self)(self.first.bind(shape), self.second.bind(shape))
 
+    def aligned(self, align: Align) -> Mask:
+        return type(self)(self.first.aligned(align), self.second.aligned(align))
+
     def at(self, index: tuple[int, ...]) -> Mask:
         return type(self)(self.first.at(index), self.second.at(index))
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        first, second = (rule.pairs(lengths, xp, device) for rule in (self.first, self.second))
+        return first & second if self.decisive is NONE else first | second
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         decisive = self.decisive
@@ -187,8 +213,14 @@ class Not(Mask):
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
         return Not(self.rule.bind(shape))
 
+    def aligned(self, align: Align) -> Mask:
+        return Not(self.rule.aligned(align))
+
     def at(self, index: tuple[int, ...]) -> Mask:
         return Not(self.rule.at(index))
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        return ~self.rule.pairs(lengths, xp, device)
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         tile = self.rule.block(rows, cols)

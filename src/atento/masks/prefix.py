@@ -1,5 +1,7 @@
 """Prefix: a beginning that everybody sees."""
 
+from typing import Any
+
 import numpy as np
 
 from atento._errors import InputError
@@ -36,6 +38,9 @@ class Prefix(Mask):
         if cols.start >= self.n:
             return NONE
         return (np.arange(cols.start, cols.stop) < self.n)[None, :]
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        return (xp.arange(lengths[1], device=device) < self.n)[None, :]
 
     def __repr__(self) -> str:
         return f"Prefix({self.n})"

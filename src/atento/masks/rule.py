@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atento._arrays import dtype_name, to_numpy
+from atento._arrays import dtype_name, is_traced, to_numpy
 from atento._errors import DTypeError, ShapeError
 from atento.masks.mask import BoolArray, Mask, Tile
 
@@ -21,7 +21,8 @@ class Rule(Mask):
     Args:
         f: called tile by tile with integer index arrays that broadcast together: batch and head
             are scalars, query (rows, 1) and key (1, cols). It returns bools. With several
-            leading axes, batch counts through all of them in row-major order.
+            leading axes, batch counts through all of them in row-major order. While
+            `torch.compile` or `torch.export` traces it, all four are tensors that broadcast.
 
     >>> Rule(lambda batch, head, query, key: (query - key) % 2 == 0).dense(3, 3).astype(int)
     array([[1, 0, 1],
@@ -58,8 +59,30 @@ class _BoundRule(Mask):
         del shape
         return self
 
+    @property
+    def leading(self) -> tuple[int, ...]:
+        return () if self.index is not None else self.sizes  # it may differ for each of them
+
     def at(self, index: tuple[int, ...]) -> Mask:
         return _BoundRule(self.f, self.sizes, index)
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        if not is_traced():  # as everywhere else: batch and head are numbers, and f is NumPy's
+            tile = self._evaluate(range(lengths[0]), range(lengths[1]))
+            return xp.asarray(np.array(tile), device=device)
+        query = xp.arange(lengths[0], device=device)[:, None]
+        key = xp.arange(lengths[1], device=device)[None, :]
+        if not self.sizes:
+            return self.f(0, 0, query, key)
+        head = xp.arange(self.sizes[-1], device=device)[:, None, None]
+        if len(self.sizes) == 1:
+            return self.f(0, head, query, key)
+        batch = xp.arange(prod(self.sizes[:-1]), device=device)[:, None, None, None]
+        answer = self.f(batch, head, query, key)
+        return xp.reshape(
+            xp.broadcast_to(answer, (prod(self.sizes[:-1]), self.sizes[-1], *lengths)),
+            (*self.sizes, *lengths),
+        )
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         if self.index is not None:

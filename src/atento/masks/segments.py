@@ -1,11 +1,12 @@
 """Segments: several documents packed into one sequence."""
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from atento._arrays import as_array, dtype_name, to_numpy
+from atento._arrays import as_array, dtype_name, is_torch, to_numpy
 from atento._errors import DTypeError, ShapeError
 from atento.masks.mask import ALL, NONE, BoolArray, Mask, Tile, broadcast_leading
 
@@ -32,13 +33,7 @@ class Segments(Mask):
 
     @property
     def leading(self) -> tuple[int, ...]:
-        try:
-            batch = np.broadcast_shapes(self.query_ids.shape[:-1], self.key_ids.shape[:-1])
-        except ValueError:
-            raise ShapeError(
-                f"Segments: query_ids {self.query_ids.shape} and key_ids {self.key_ids.shape} "
-                "are for different batches."
-            ) from None
+        batch = _common_batch(self.query_ids, self.key_ids)
         return (*batch, 1) if batch else ()
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
@@ -60,40 +55,49 @@ class Segments(Mask):
             "ids (batch, token) go with queries (batch, head, query, feature).",
         )
         return _SameSegment(
-            *(
-                np.broadcast_to(self._with_head(ids), (*leading, ids.shape[-1]))
-                for ids in (self.query_ids, self.key_ids)
-            )
+            *(_fill(self._with_head(ids), len(leading)) for ids in (self.query_ids, self.key_ids))
         )
 
-    def _with_head(self, ids: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def _with_head(self, ids: Any) -> Any:
         return ids[..., None, :] if ids.ndim > 1 else ids  # (batch, token) -> (batch, head, token)
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         return self.bind(None).block(rows, cols)
 
     def __repr__(self) -> str:
-        return f"Segments({self.query_ids.shape}, {self.key_ids.shape})"
+        return f"Segments({tuple(self.query_ids.shape)}, {tuple(self.key_ids.shape)})"
 
 
 class _SameSegment(Mask):
     """The bound rule: ids with the axes (batch, head, token)."""
 
-    def __init__(self, query_ids: npt.NDArray[Any], key_ids: npt.NDArray[Any]) -> None:
+    def __init__(self, query_ids: Any, key_ids: Any) -> None:
         self.query_ids, self.key_ids = query_ids, key_ids
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        return _common_batch(self.query_ids, self.key_ids)
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
         del shape
         return self
 
     def at(self, index: tuple[int, ...]) -> Mask:
-        sizes = self.query_ids.shape[:-1]
-        where = tuple(0 if size == 1 else i for i, size in zip(index, sizes, strict=True))
-        return _SameSegment(self.query_ids[where], self.key_ids[where])
+        return _SameSegment(*(_one_of(ids, index) for ids in self._numpy))
+
+    def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
+        del lengths
+        queries, keys = (xp.asarray(ids, device=device) for ids in (self.query_ids, self.key_ids))
+        return queries[..., :, None] == keys[..., None, :]
+
+    @cached_property
+    def _numpy(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        return to_numpy(self.query_ids), to_numpy(self.key_ids)
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
-        queries = self.query_ids[..., rows.start : rows.stop]
-        keys = self.key_ids[..., cols.start : cols.stop]
+        queries, keys = self._numpy
+        queries = queries[..., rows.start : rows.stop]
+        keys = keys[..., cols.start : cols.stop]
         if not queries.size or not keys.size:
             return NONE
         # Packed documents have rising ids: most blocks are settled by their ends.
@@ -114,4 +118,27 @@ def _ids(name: str, ids: Any) -> npt.NDArray[Any]:
         )
     if ids.ndim < 1:
         raise ShapeError(f"Segments: {name} has the axes (batch, token); got a single number.")
-    return to_numpy(ids)
+    return ids if is_torch(ids) else to_numpy(ids)
+
+
+def _common_batch(query_ids: Any, key_ids: Any) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(tuple(query_ids.shape[:-1]), tuple(key_ids.shape[:-1]))
+    except ValueError:
+        raise ShapeError(
+            f"Segments: query_ids {tuple(query_ids.shape)} and key_ids {tuple(key_ids.shape)} "
+            "are for different batches."
+        ) from None
+
+
+def _fill(ids: Any, leading: int) -> Any:
+    """The ids with axes of size 1 before their own, so that there are that many leading axes."""
+    return ids.reshape((1,) * (leading + 1 - ids.ndim) + tuple(ids.shape))
+
+
+def _one_of(ids: npt.NDArray[Any], index: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The ids of one (batch, …, head)."""
+    sizes = ids.shape[:-1]
+    where = tuple(0 if size == 1 else i for i, size in zip(index, sizes, strict=True))
+    chosen: npt.NDArray[Any] = ids[where]
+    return chosen

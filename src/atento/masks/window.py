@@ -1,8 +1,8 @@
 """Window: only keys nearby."""
 
 from atento._errors import InputError
-from atento.masks.band import Align, Band, aligned_offset, check_align
-from atento.masks.mask import Mask, Tile
+from atento.masks.band import Band, aligned_offset, check_align
+from atento.masks.mask import Align, Mask, Tile
 
 __all__ = ["Window"]
 
@@ -45,6 +45,9 @@ class Window(Mask):
         first = None if self.left is None else offset - self.left
         last = None if self.right is None else offset + self.right
         return Band(first, last, repr(self))
+
+    def aligned(self, align: Align) -> Mask:
+        return Window(self.left, self.right, self.align or align)
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         return self.bind(None).block(rows, cols)

@@ -1,0 +1,45 @@
+"""The fused engine: PyTorch's own attention, where it computes the request exactly."""
+
+from contextlib import nullcontext
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from atento.equation.computed import Computed
+from atento.equation.on_torch.streaming import stream
+from atento.equation.request import Request
+
+__all__ = ["fuse"]
+
+
+def fuse(request: Request, with_lse: bool) -> Computed:
+    """Output, and log-sum-exp where it is asked for."""
+    device = request.query.device.type
+    if not request.opaque and (with_lse or (device == "cpu" and _needs_gradients(request))):
+        return stream(request)  # the same kernel in one piece, keeping the log-sum-exp
+    query, key, value = request.query, request.key, request.value
+    lifted = query.ndim == 2
+    if lifted:
+        query, key, value = query[None], key[None], value[None]
+    # Autocast off: the request's own dtype is the one asked for.
+    autocast = torch.is_autocast_enabled(device)
+    with torch.autocast(device, enabled=False) if autocast else nullcontext():
+        output = scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            is_causal=request.mask is not None,
+            scale=request.scale,
+            enable_gqa=request.group > 1,
+        )
+    # Within a block of the kernel 0 · NaN reaches queries that may not see it.
+    suspect = request.mask is not None and not request.opaque and device == "cpu"
+    if suspect and not torch.isfinite(output.sum()):
+        return stream(request)
+    return Computed(output[0] if lifted else output)
+
+
+def _needs_gradients(request: Request) -> bool:
+    return torch.is_grad_enabled() and (
+        request.query.requires_grad or request.key.requires_grad or request.value.requires_grad
+    )

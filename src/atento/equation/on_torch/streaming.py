@@ -1,0 +1,320 @@
+"""The streaming engine for torch: forward and backward block by block, in O(T) memory.
+
+Forward keeps the output and the log-sum-exp; backward computes the weights again from it (Dao et
+al. 2022, arXiv 2205.14135). On the CPU every piece of the weights that torch's own kernel can
+compute is left to it; the rest (softcap, dropout, the gradient of a bias, other devices) is
+computed in blocks of torch operations. What the mask empties is skipped. Backward of backward
+goes through the dense engine.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from atento.equation.computed import Computed
+from atento.equation.dense import dense
+from atento.equation.on_torch.bias import BiasTiles, DistanceTiles, bias_tiles, bias_values
+from atento.equation.on_torch.blocks import backward_blocks, forward_blocks
+from atento.equation.on_torch.by_rows import backward_by_rows, forward_by_rows
+from atento.equation.on_torch.flash import (
+    additive,
+    backward_piece,
+    forward_piece,
+    join,
+    pad_features,
+)
+from atento.equation.on_torch.layout import Part, four_axes, parts
+from atento.equation.request import Request
+from atento.equation.schedule import Piece, blocks, pieces
+from atento.masks import Mask
+from atento.masks.band import Band
+from atento.positions.distance_bias import DistanceBias
+
+__all__ = ["stream"]
+
+ROWS, COLS = 256, 256
+"""Queries and keys of a block where the mask is looked at; runs of full blocks become one piece."""
+
+MADE = 2048
+"""Keys in a piece at most where the bias is made for it from distances."""
+
+
+def stream(request: Request) -> Computed:
+    """Output and log-sum-exp of a request, with their gradients where tensors ask for them."""
+    values = bias_values(request.bias)
+    output, lse = _Streaming.apply(  # type: ignore[no-untyped-call]
+        request.query, request.key, request.value, values, request.sinks, request
+    )
+    return Computed(output, lse)
+
+
+class _Streaming(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        bias: torch.Tensor | None,
+        sinks: torch.Tensor | None,
+        request: Request,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.set_materialize_grads(False)
+        with _as_given(request):
+            output, lse = _forward(request)
+            ctx.finite = _cannot_be_spoilt(request) or bool(torch.isfinite(output.sum()))
+            if not ctx.finite:
+                output, lse = forward_by_rows(request)
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(query, key, value, bias, sinks, output, lse)
+            ctx.request = replace(request, query=None, key=None, value=None, bias=None, sinks=None)
+            ctx.distances = request.bias if isinstance(request.bias, DistanceBias) else None
+        return output, lse
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        *inputs, output, lse = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:5]
+        if grads[0] is None and grads[1] is None:
+            return (None,) * 6
+        request = _restored(ctx, inputs)
+        if torch.is_grad_enabled():  # backward of backward
+            return (*_through_dense(request, inputs, wanted, grads), None)
+        with _as_given(request):
+            if ctx.finite:
+                made = _backward(request, inputs, wanted, output, lse, grads)
+            else:
+                leaves = [
+                    tensor.detach().requires_grad_() if want else tensor
+                    for tensor, want in zip(inputs, wanted, strict=True)
+                ]
+                asked = [leaf for leaf, want in zip(leaves, wanted, strict=True) if want]
+                found = iter(backward_by_rows(_restored(ctx, leaves), asked, *grads))
+                made = tuple(next(found) if want else None for want in wanted)
+        return (*made, None)
+
+
+def _as_given(request: Request) -> Any:
+    """Autocast off: the request's own dtype is the one asked for."""
+    return torch.autocast(request.query.device.type, enabled=False)
+
+
+def _restored(ctx: Any, inputs: list[Any]) -> Request:
+    query, key, value, bias, sinks = inputs
+    if ctx.distances is not None:
+        bias = DistanceBias(bias, ctx.distances.lengths)
+    without: Request = ctx.request
+    return replace(without, query=query, key=key, value=value, bias=bias, sinks=sinks)
+
+
+def _through_dense(
+    request: Request, inputs: list[Any], wanted: tuple[bool, ...], grads: tuple[Any, ...]
+) -> tuple[torch.Tensor | None, ...]:
+    made = dense(request, with_lse=True)
+    asked = [
+        (value, grad)
+        for value, grad in zip((made.output, made.lse), grads, strict=True)
+        if grad is not None
+    ]
+    found = iter(
+        torch.autograd.grad(
+            [value for value, _ in asked],
+            [tensor for tensor, want in zip(inputs, wanted, strict=True) if want],
+            [grad for _, grad in asked],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return tuple(next(found) if want else None for want in wanted)
+
+
+def _cannot_be_spoilt(request: Request) -> bool:
+    """Whether every key is seen by every query: then a NaN is rightly passed on."""
+    return request.mask is None and request.bias is None
+
+
+def by_kernel(request: Request) -> bool:
+    """Whether torch's CPU kernel computes the pieces of this request, forward."""
+    return request.query.device.type == "cpu" and request.softcap is None and not request.dropout
+
+
+def _prepared(request: Request) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values on four axes, in the dtype that is computed in."""
+    prepared = tuple(
+        four_axes(array).to(request.compute_dtype)
+        for array in (request.query, request.key, request.value)
+    )
+    return tuple(a if a.stride(-1) == 1 else a.contiguous() for a in prepared)
+
+
+def _forward(request: Request) -> tuple[torch.Tensor, torch.Tensor]:
+    query, key, value = _prepared(request)
+    output = query.new_zeros(*query.shape[:-1], value.shape[-1])
+    lse = query.new_full(query.shape[:-1], -torch.inf)
+    bias = _bias(request, with_grad=False)
+    for part in parts(request):
+        if by_kernel(request):
+            _forward_by_kernel(request, part, query, key, value, bias, output, lse)
+        else:
+            forward_blocks(request, part, query, key, value, bias, output, lse)
+    if request.sinks is not None:
+        sinks = _sinks(request)
+        with_sink = torch.where(lse == -torch.inf, lse, torch.logaddexp(lse, sinks))
+        output *= torch.where(lse == -torch.inf, 0, lse - with_sink).exp()[..., None]
+        lse = with_sink
+    return (
+        output.to(request.query.dtype).reshape(request.output_shape),
+        lse.reshape(request.output_shape[:-1]),
+    )
+
+
+def _sinks(request: Request) -> torch.Tensor:
+    """(Hq, 1) or (1, 1), to stand beside (batch, head, query)."""
+    sinks: torch.Tensor = request.sinks
+    return sinks.reshape(-1, 1)
+
+
+def _bias(request: Request, with_grad: bool) -> BiasTiles | None:
+    if request.bias is None:
+        return None
+    return bias_tiles(request.bias, request.weights_shape, with_grad)
+
+
+def _forward_by_kernel(
+    request: Request,
+    part: Part,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: BiasTiles | None,
+    output: torch.Tensor,
+    lse: torch.Tensor,
+) -> None:
+    features = max(query.shape[-1], value.shape[-1])
+    query, key, value = (
+        pad_features(array, features)
+        for array in (part.queries(query), part.keys(key), part.keys(value))
+    )
+    output, lse = part.queries(output), part.queries(lse)
+    before = None
+    for piece in _kernel_pieces(part, query.shape[2], key.shape[2], bias, split_causal=False):
+        rows, cols = _slice(piece.rows), _slice(piece.cols)
+        tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
+        more, more_lse = forward_piece(
+            query[:, :, rows],
+            key[:, :, cols],
+            value[:, :, cols],
+            request.scale,
+            additive(piece, tile, query),
+            piece.causal,
+        )
+        more = more[..., : output.shape[-1]]
+        if piece.rows == before:
+            join(output[:, :, rows], lse[:, :, rows], more, more_lse)
+        else:
+            output[:, :, rows], lse[:, :, rows] = more, more_lse
+        before = piece.rows
+
+
+def _backward(
+    request: Request,
+    inputs: list[Any],
+    wanted: tuple[bool, ...],
+    output: torch.Tensor,
+    lse: torch.Tensor,
+    grads: tuple[torch.Tensor | None, ...],
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients of query, key, value, bias and sinks, where wanted."""
+    query, key, value = _prepared(request)
+    output, lse = four_axes(output).to(query.dtype), four_axes(lse[..., None])[..., 0]
+    grad_output, grad_lse = grads
+    if grad_output is None:
+        grad_output = torch.zeros_like(output)
+    grad_output = four_axes(grad_output).to(query.dtype)
+    delta = (grad_output * output).sum(-1)
+    if grad_lse is not None:
+        delta -= four_axes(grad_lse[..., None])[..., 0]
+    made = [torch.zeros_like(array) for array in (query, key, value)]
+    bias = _bias(request, with_grad=wanted[3])
+    kernel = by_kernel(request) and not wanted[3] and grad_lse is None
+    for part in parts(request):
+        if kernel:
+            _backward_by_kernel(
+                request, part, (query, key, value), bias, grad_output, output, lse, made
+            )
+        else:
+            backward_blocks(request, part, (query, key, value), bias, grad_output, lse, delta, made)
+    grad_sinks = None
+    if wanted[4]:
+        share = torch.where(lse == -torch.inf, 0, _sinks(request) - lse).exp()
+        grad = torch.where(lse == -torch.inf, 0, -delta * share).sum((0, 2))
+        grad_sinks = grad.sum_to_size(request.sinks.shape) if request.sinks.ndim else grad.sum()
+    found = [
+        grad.to(given.dtype).reshape(given.shape) for grad, given in zip(made, inputs, strict=False)
+    ]
+    return (*found, None if bias is None else bias.gathered(), grad_sinks)
+
+
+def _backward_by_kernel(
+    request: Request,
+    part: Part,
+    inputs: tuple[torch.Tensor, ...],
+    bias: BiasTiles | None,
+    grad_output: torch.Tensor,
+    output: torch.Tensor,
+    lse: torch.Tensor,
+    made: list[torch.Tensor],
+) -> None:
+    query, key, value = inputs
+    features = max(query.shape[-1], value.shape[-1])
+    dv = value.shape[-1]
+    query, output, grad_output = (
+        pad_features(part.queries(array), features) for array in (query, output, grad_output)
+    )
+    key, value = (pad_features(part.keys(array), features) for array in (key, value))
+    lse = part.queries(lse)
+    lse = torch.where(lse == -torch.inf, 0, lse)
+    grad_query, grad_key, grad_value = part.queries(made[0]), part.keys(made[1]), part.keys(made[2])
+    few = query.shape[0] * query.shape[1] < torch.get_num_threads()
+    for piece in _kernel_pieces(part, query.shape[2], key.shape[2], bias, split_causal=few):
+        rows, cols = _slice(piece.rows), _slice(piece.cols)
+        tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
+        for_query, for_key, for_value = backward_piece(
+            grad_output[:, :, rows],
+            query[:, :, rows],
+            key[:, :, cols],
+            value[:, :, cols],
+            output[:, :, rows],
+            lse[:, :, rows],
+            request.scale,
+            additive(piece, tile, query),
+            piece.causal,
+        )
+        grad_query[:, :, rows] += for_query[..., : grad_query.shape[-1]]
+        grad_key[:, :, cols] += for_key[..., : grad_key.shape[-1]]
+        grad_value[:, :, cols] += for_value[..., :dv]
+
+
+def _kernel_pieces(
+    part: Part, queries: int, keys: int, bias: BiasTiles | None, split_causal: bool
+) -> Iterator[Piece]:
+    """The rectangles to hand to the kernel, those of the same queries one after the other."""
+    made = isinstance(bias, DistanceTiles)  # its tiles are made, so they must be small
+    if part.mask is None and not made:
+        yield Piece(range(queries), range(keys), None)
+    elif _causal(part.mask) and not made and not split_causal:
+        yield Piece(range(queries), range(keys), None, causal=True)
+    else:
+        for rows in blocks(queries, ROWS):
+            for piece in pieces(part.mask, rows, keys, COLS):
+                yield from piece.cut(MADE) if made else (piece,)
+
+
+def _causal(mask: Mask | None) -> bool:
+    return isinstance(mask, Band) and (mask.first, mask.last) == (None, 0)
+
+
+def _slice(span: range) -> slice:
+    return slice(span.start, span.stop)
