@@ -19,11 +19,13 @@ __all__ = [
     "as_float_array",
     "common_namespace",
     "dtype_name",
+    "fit_tensors",
     "is_numpy",
     "is_opaque",
     "is_torch",
     "is_traced",
     "to_numpy",
+    "torch_namespace",
 ]
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")
@@ -70,6 +72,8 @@ def dtype_name(array: Any) -> str:
     'float32'
     """
     dtype = array.dtype
+    if is_torch(array):  # asked for with every call
+        return str(dtype)[6:]  # torch.float32
     return str(getattr(dtype, "name", dtype)).rsplit(".", 1)[-1]
 
 
@@ -137,6 +141,21 @@ def as_float_array(name: str, array: Any) -> Any:
     raise DTypeError(f"{name} must be a float16, float32 or float64 array; got {kind}: {advice}")
 
 
+def fit_tensors(query: Any, key: Any, value: Any) -> bool:
+    """Whether these are PyTorch tensors of one float dtype on one device.
+
+    Most calls are such, and a module makes thousands: this answers without a detour.
+    """
+    return (
+        is_torch(query)
+        and is_torch(key)
+        and is_torch(value)
+        and query.dtype == key.dtype == value.dtype
+        and query.device == key.device == value.device
+        and dtype_name(query) in FLOATS
+    )
+
+
 def common_namespace(**arrays: Any) -> tuple[ModuleType, Any]:
     """The array namespace and the device that all these arrays share.
 
@@ -147,7 +166,7 @@ def common_namespace(**arrays: Any) -> tuple[ModuleType, Any]:
     if all(is_numpy(array) for array in arrays.values()):
         return np, "cpu"
     if all(is_torch(array) for array in arrays.values()):
-        xp = _torch_namespace()
+        xp = torch_namespace()
         _check_devices(first_name, first, arrays, lambda array: array.device)
         return xp, first.device
     import array_api_compat
@@ -174,7 +193,8 @@ def _check_devices(
             )
 
 
-def _torch_namespace() -> ModuleType:
+def torch_namespace() -> ModuleType:
+    """PyTorch in array API terms."""
     import array_api_compat.torch
 
     return array_api_compat.torch

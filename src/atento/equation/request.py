@@ -12,8 +12,10 @@ from atento._arrays import (
     as_float_array,
     common_namespace,
     dtype_name,
+    fit_tensors,
     is_opaque,
     is_torch,
+    torch_namespace,
 )
 from atento._errors import DTypeError, InputError, ShapeError
 from atento.masks import Mask, as_mask
@@ -101,13 +103,18 @@ def checked_request(
     Raises:
         ShapeError, DTypeError, InputError: which argument, what was expected, what came.
     """
-    query, key, value = (
-        as_float_array(name, array)
-        for name, array in (("query", query), ("key", key), ("value", value))
-    )
-    xp, device = common_namespace(query=query, key=key, value=value)
-    _check_dtypes(query, key, value)
-    _check_shapes(query, key, value)
+    xp: ModuleType
+    if fit_tensors(query, key, value):
+        xp, device = torch_namespace(), query.device
+    else:
+        query, key, value = (
+            as_float_array(name, array)
+            for name, array in (("query", query), ("key", key), ("value", value))
+        )
+        xp, device = common_namespace(query=query, key=key, value=value)
+        _check_dtypes(query, key, value)
+    if not _shapes_fit(query.shape, key.shape, value.shape):
+        _refuse_shapes(query, key, value)
     compute_dtype = xp.float32 if dtype_name(query) in HALVES else query.dtype
     shape = (*query.shape[:-1], key.shape[-2])
 
@@ -156,7 +163,28 @@ def _check_dtypes(query: Any, key: Any, value: Any) -> None:
         )
 
 
-def _check_shapes(query: Any, key: Any, value: Any) -> None:
+def _shapes_fit(query: Any, key: Any, value: Any) -> bool:
+    return (
+        len(query) == len(key) == len(value) >= 2
+        and query[-1] == key[-1] != 0
+        and key[-2] == value[-2]
+        and query[:-3] == key[:-3] == value[:-3]
+        and (
+            len(query) == 2
+            or (
+                key[-3] == value[-3]
+                and (query[-3] == key[-3] or (key[-3] and query[-3] and not query[-3] % key[-3]))
+            )
+        )
+    )
+
+
+def _refuse_shapes(query: Any, key: Any, value: Any) -> None:
+    """Say which of the shapes does not fit, and how.
+
+    Raises:
+        ShapeError: always, when `_shapes_fit` is not so.
+    """
     shapes = f"query {_shape(query)}, key {_shape(key)}, value {_shape(value)}"
     for name, array, axes in (
         ("query", query, "(..., head, query, feature)"),

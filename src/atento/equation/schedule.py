@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from atento.masks import ALL, NONE, Coverage, Mask
 from atento.masks.mask import BoolArray
 
-__all__ = ["Piece", "blocks", "pieces"]
+__all__ = ["Piece", "blocks", "pieces", "tall_pieces"]
 
-WIDEST = 4096
+WIDEST = 2048
 """Keys in a masked piece at most: its mask is held as an array."""
 
 
@@ -44,23 +44,42 @@ def pieces(mask: Mask | None, rows: range, keys: int, size: int) -> Iterator[Pie
     Blocks of ``size`` keys that the mask empties are left out; neighbours of one kind (all pairs
     attend, or some do) become one piece.
     """
+    for cols, mixed in _runs(mask, rows, keys, size):
+        tile = mask.block(rows, cols) if mask is not None and mixed else ALL
+        if tile is not NONE:
+            yield Piece(rows, cols, None if isinstance(tile, Coverage) else tile)
+
+
+def tall_pieces(mask: Mask | None, queries: int, keys: int, low: int, high: int) -> Iterator[Piece]:
+    """The rectangles of all queries, in blocks of ``high`` queries where few pairs are masked.
+
+    Tall blocks are computed faster; where more than a third of one would be masked pieces, ``low``
+    queries at a time waste less.
+    """
+    for tall in blocks(queries, high):
+        runs = _runs(mask, tall, keys, low)
+        mixed = sum(len(cols) for cols, mixed in runs if mixed)
+        fine = 3 * mixed > sum(len(cols) for cols, _ in runs)
+        for inner in blocks(len(tall), low if fine else high):
+            rows = range(tall.start + inner.start, tall.start + inner.stop)
+            yield from pieces(mask, rows, keys, low)
+
+
+def _runs(mask: Mask | None, rows: range, keys: int, size: int) -> list[tuple[range, bool]]:
+    """Runs of blocks that are all full, or all perhaps mixed, and which of the two."""
     if mask is None:
-        yield Piece(rows, range(keys), None)
-        return
-    start, partial = None, False
+        return [(range(keys), False)]
+    runs: list[tuple[range, bool]] = []
     for cols in blocks(keys, size):
-        tile = mask.block(rows, cols)
-        kind = None if tile is NONE else not isinstance(tile, Coverage)
-        full = start is not None and partial and cols.stop - start > WIDEST
-        if start is not None and (kind is not partial or full):
-            yield _piece(mask, rows, range(start, cols.start), partial)
-            start = None
-        if start is None and kind is not None:
-            start, partial = cols.start, kind
-    if start is not None:
-        yield _piece(mask, rows, range(start, keys), partial)
-
-
-def _piece(mask: Mask, rows: range, cols: range, partial: bool) -> Piece:
-    tile = mask.block(rows, cols) if partial else ALL
-    return Piece(rows, cols, None if isinstance(tile, Coverage) else tile)
+        covered = mask.coverage(rows, cols)
+        if covered is NONE:
+            continue
+        mixed = covered is None
+        if runs:
+            last, kind = runs[-1]
+            wide = mixed and len(last) >= WIDEST
+            if last.stop == cols.start and kind is mixed and not wide:
+                runs[-1] = (range(last.start, cols.stop), mixed)
+                continue
+        runs.append((cols, mixed))
+    return runs

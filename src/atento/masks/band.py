@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from atento._errors import InputError, ShapeError
-from atento.masks.mask import ALL, NONE, Align, BoolArray, Mask, Tile
+from atento.masks.mask import ALL, NONE, Align, BoolArray, Coverage, Mask, Tile
 
 __all__ = ["Band", "aligned_offset", "check_align"]
 
@@ -16,7 +16,7 @@ def check_align(rule: str, align: object) -> None:
         raise InputError(f'{rule}: align must be "start" or "end"; got {align!r}.')
 
 
-def aligned_offset(rule: str, align: Align, shape: tuple[int, ...] | None) -> int:
+def aligned_offset(rule: Mask, align: Align, shape: tuple[int, ...] | None) -> int:
     """The key position under query 0 on the aligned diagonal.
 
     Raises:
@@ -25,14 +25,14 @@ def aligned_offset(rule: str, align: Align, shape: tuple[int, ...] | None) -> in
     if shape is None:
         if align == "end":
             raise InputError(
-                f'{rule} with align="end" depends on the lengths: '
+                f'{rule!r} with align="end" depends on the lengths: '
                 "say them first, as in mask.bind((Tq, Tk)).tile(rows, cols)."
             )
         return 0
     Tq, Tk = shape[-2:]
     if align is None and Tq != Tk:
         raise ShapeError(
-            f"{rule} needs align= when the lengths differ: there are {Tq} queries and {Tk} keys. "
+            f"{rule!r} needs align= when the lengths differ: there are {Tq} queries and {Tk} keys. "
             f'align="start": query i stands at key i (as PyTorch\'s is_causal). '
             f'align="end": the last query stands at the last key (decoding with a cache).'
         )
@@ -42,24 +42,33 @@ def aligned_offset(rule: str, align: Align, shape: tuple[int, ...] | None) -> in
 class Band(Mask):
     """Query i attends to the keys j with ``i + first <= j <= i + last``; None: no limit there."""
 
-    def __init__(self, first: int | None, last: int | None, name: str) -> None:
-        self.first, self.last, self.name = first, last, name
+    def __init__(self, first: int | None, last: int | None, rule: Mask) -> None:
+        self.first, self.last, self.rule = first, last, rule
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
         del shape
         return self
 
-    def _evaluate(self, rows: range, cols: range) -> Tile:
+    def coverage(self, rows: range, cols: range) -> Coverage | None:
         if not rows or not cols:
             return NONE
         # Distances key − query run over [nearest, farthest] within this block.
         nearest, farthest = cols[0] - rows[-1], cols[-1] - rows[0]
         above = self.first is None or nearest >= self.first
         below = self.last is None or farthest <= self.last
-        if (self.first is not None and farthest < self.first) or (
+        if above and below:
+            return ALL
+        outside = (self.first is not None and farthest < self.first) or (
             self.last is not None and nearest > self.last
-        ):
-            return NONE
+        )
+        return NONE if outside else None
+
+    def _evaluate(self, rows: range, cols: range) -> Tile:
+        covered = self.coverage(rows, cols)
+        if covered is not None:
+            return covered
+        above = self.first is None or cols[0] - rows[-1] >= self.first
+        below = self.last is None or cols[-1] - rows[0] <= self.last
         query = np.arange(rows.start, rows.stop)[:, None]
         key = np.arange(cols.start, cols.stop)
         inside: BoolArray | None = None
@@ -79,4 +88,4 @@ class Band(Mask):
         return below if self.first is None else below & (distance >= self.first)
 
     def __repr__(self) -> str:
-        return self.name
+        return repr(self.rule)

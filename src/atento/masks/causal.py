@@ -27,7 +27,7 @@ class Causal(Mask):
         self.align = align
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
-        return Band(None, aligned_offset(repr(self), self.align, shape), repr(self))
+        return Band(None, aligned_offset(self, self.align, shape), self)
 
     def aligned(self, align: Align) -> Mask:
         return Causal(self.align or align)

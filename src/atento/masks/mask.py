@@ -87,6 +87,14 @@ class Mask(ABC):
             return NONE
         return np.broadcast_to(tile, (*tile.shape[:-2], len(rows), len(cols)))
 
+    def coverage(self, rows: range, cols: range) -> Coverage | None:
+        """ALL or NONE where a block of a bound rule is known to be so; None where it may be mixed.
+
+        Cheaper than `block` for rules that need no array to tell.
+        """
+        tile = self.block(rows, cols)
+        return tile if isinstance(tile, Coverage) else None
+
     @abstractmethod
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
         """The rule for weights of this shape (..., query, key), its alignment fixed.
@@ -167,6 +175,12 @@ class _Pair(Mask):
         first, second = (rule.pairs(lengths, xp, device) for rule in (self.first, self.second))
         return first & second if self.decisive is NONE else first | second
 
+    def coverage(self, rows: range, cols: range) -> Coverage | None:
+        first, second = (rule.coverage(rows, cols) for rule in (self.first, self.second))
+        if self.decisive in (first, second):
+            return self.decisive
+        return first if first is second else None
+
     def _evaluate(self, rows: range, cols: range) -> Tile:
         decisive = self.decisive
         first = self.first.block(rows, cols)
@@ -221,6 +235,10 @@ class Not(Mask):
 
     def pairs(self, lengths: tuple[int, int], xp: Any, device: Any) -> Any:
         return ~self.rule.pairs(lengths, xp, device)
+
+    def coverage(self, rows: range, cols: range) -> Coverage | None:
+        covered = self.rule.coverage(rows, cols)
+        return None if covered is None else NONE if covered is ALL else ALL
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         tile = self.rule.block(rows, cols)

@@ -41,10 +41,10 @@ class Window(Mask):
         self.align = align
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
-        offset = aligned_offset(repr(self), self.align, shape)
+        offset = aligned_offset(self, self.align, shape)
         first = None if self.left is None else offset - self.left
         last = None if self.right is None else offset + self.right
-        return Band(first, last, repr(self))
+        return Band(first, last, self)
 
     def aligned(self, align: Align) -> Mask:
         return Window(self.left, self.right, self.align or align)

@@ -1,6 +1,7 @@
 """The fused engine: PyTorch's own attention, where it computes the request exactly."""
 
 from contextlib import nullcontext
+from math import isfinite
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -34,7 +35,7 @@ def fuse(request: Request, with_lse: bool) -> Computed:
         )
     # Within a block of the kernel 0 · NaN reaches queries that may not see it.
     suspect = request.mask is not None and not request.opaque and device == "cpu"
-    if suspect and not torch.isfinite(output.sum()):
+    if suspect and not isfinite(float(output.detach().sum())):
         return stream(request)
     return Computed(output[0] if lifted else output)
 

@@ -9,6 +9,7 @@ goes through the dense engine.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import torch
@@ -27,15 +28,15 @@ from atento.equation.on_torch.flash import (
 )
 from atento.equation.on_torch.layout import Part, four_axes, parts
 from atento.equation.request import Request
-from atento.equation.schedule import Piece, blocks, pieces
+from atento.equation.schedule import Piece, blocks, pieces, tall_pieces
 from atento.masks import Mask
 from atento.masks.band import Band
 from atento.positions.distance_bias import DistanceBias
 
 __all__ = ["stream"]
 
-ROWS, COLS = 256, 256
-"""Queries and keys of a block where the mask is looked at; runs of full blocks become one piece."""
+LOW, HIGH = 256, 1024
+"""Queries in a block, where much of it is masked and where little is; keys are looked at by LOW."""
 
 MADE = 2048
 """Keys in a piece at most where the bias is made for it from distances."""
@@ -64,7 +65,7 @@ class _Streaming(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         with _as_given(request):
             output, lse = _forward(request)
-            ctx.finite = _cannot_be_spoilt(request) or bool(torch.isfinite(output.sum()))
+            ctx.finite = _cannot_be_spoilt(request) or isfinite(float(output.sum()))
             if not ctx.finite:
                 output, lse = forward_by_rows(request)
         if any(ctx.needs_input_grad):
@@ -158,7 +159,7 @@ def _forward(request: Request) -> tuple[torch.Tensor, torch.Tensor]:
         if by_kernel(request):
             _forward_by_kernel(request, part, query, key, value, bias, output, lse)
         else:
-            forward_blocks(request, part, query, key, value, bias, output, lse)
+            forward_blocks(request, part, (query, key, value), bias, output, lse)
     if request.sinks is not None:
         sinks = _sinks(request)
         with_sink = torch.where(lse == -torch.inf, lse, torch.logaddexp(lse, sinks))
@@ -306,10 +307,12 @@ def _kernel_pieces(
         yield Piece(range(queries), range(keys), None)
     elif _causal(part.mask) and not made and not split_causal:
         yield Piece(range(queries), range(keys), None, causal=True)
+    elif made:
+        for rows in blocks(queries, LOW):
+            for piece in pieces(part.mask, rows, keys, LOW):
+                yield from piece.cut(MADE)
     else:
-        for rows in blocks(queries, ROWS):
-            for piece in pieces(part.mask, rows, keys, COLS):
-                yield from piece.cut(MADE) if made else (piece,)
+        yield from tall_pieces(part.mask, queries, keys, LOW, HIGH)
 
 
 def _causal(mask: Mask | None) -> bool:
