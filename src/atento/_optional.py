@@ -1,4 +1,4 @@
-"""Optional libraries: loaded where they are needed, and asked for in words when they are missing."""
+"""Optional libraries: loaded where they are needed, asked for in words where they are missing."""
 
 from importlib import import_module
 from importlib.util import find_spec

@@ -114,6 +114,8 @@ def _exponentials(xp: Any, s: Any, sinks: Any) -> tuple[Any, Any, Any, Any]:
     if sinks is not None:
         top = xp.maximum(top, sinks + zero)
     top = xp.where(empty, zero, top)
+    if is_torch(top):  # the result does not depend on it, so neither does its gradient
+        top = top.detach()
     e = xp.exp(s - top)
     total = xp.sum(e, axis=-1, keepdims=True)
     if sinks is not None:

@@ -101,14 +101,12 @@ def attention(
 
 
 def _compute(request: Request, engine: str, with_lse: bool, with_weights: bool) -> Computed:
-    if engine == "dense" or (with_lse and request.opaque):
-        return dense(request, with_lse, with_weights)
     if is_torch(request.query):
         from atento.equation import on_torch
 
-        if engine == "fused":
-            return on_torch.fuse(request, with_lse)
-        return on_torch.stream(request)
+        return on_torch.compute(request, engine, with_lse, with_weights)
+    if engine == "dense":
+        return dense(request, with_lse, with_weights)
     from atento.equation.streaming import stream
 
     return stream(request)
@@ -155,7 +153,13 @@ def trace(
             f'trace keeps every step, and the {engine} engine keeps none: use engine="dense", '
             'or "auto".'
         )
-    return Trace(tuple(_frozen(step) for step in equation(request)), _parameters(request))
+    steps = equation(request)
+    if is_torch(request.query):
+        from atento.equation.on_torch import without_autocast
+
+        with without_autocast(request.query.device.type):
+            return Trace(tuple(steps), _parameters(request))
+    return Trace(tuple(map(_frozen, steps)), _parameters(request))
 
 
 def plan(query: Any, key: Any, value: Any, *, engine: str = "auto", **options: Any) -> Plan:

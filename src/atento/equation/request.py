@@ -15,6 +15,7 @@ from atento._arrays import (
     fit_tensors,
     is_opaque,
     is_torch,
+    is_traced,
     torch_namespace,
 )
 from atento._errors import DTypeError, InputError, ShapeError
@@ -289,7 +290,7 @@ def _number(name: str, number: Any) -> float:
         value = float(number)
     except (TypeError, ValueError):
         raise InputError(f"{name} must be a number; got {type(number).__name__}.") from None
-    if isinstance(number, bool | str) or not isfinite(value):
+    if isinstance(number, (bool, str)) or not (is_traced() or isfinite(value)):
         raise InputError(f"{name} must be a finite number; got {number!r}.")
     return value
 

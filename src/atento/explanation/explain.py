@@ -113,13 +113,16 @@ def explain(
 def explanation_of(traced: Trace) -> Explanation:
     """The explanation of a trace that is there already: one layer, its most telling head first.
 
+    Of a module's trace the steps of the equation are taken: what comes before queries, keys and
+    values, and after the contexts of the heads, stands in the trace alone.
+
     Args:
         traced: with the axes (query, key), (head, query, key), or batch axes of size 1 before them.
 
     Raises:
         InputError: the trace holds several batch items.
     """
-    steps = tuple(_with_head_axis(step) for step in traced)
+    steps = tuple(_with_head_axis(step) for step in _equation_steps(traced))
     parameters = {  # without the batch axes, as the steps are
         name: given[(0,) * (given.ndim - 3)] if getattr(given, "ndim", 0) > 3 else given
         for name, given in traced.parameters.items()
@@ -129,6 +132,26 @@ def explanation_of(traced: Trace) -> Explanation:
     tokens = _names("names", None, queries, "queries")
     key_tokens = tokens if queries == keys else _names("key_names", None, keys, "keys")
     return _choose((one,), tokens, key_tokens, layer=None, head=None, model=None)
+
+
+EQUATION = (
+    "queries", "keys", "values", "scores", "scaled", "capped", "biased", "masked", "weights",
+    "dropped",
+)  # fmt: skip
+
+
+def _equation_steps(traced: Trace) -> list[Step]:
+    """The steps of the equation alone; what a module calls contexts is its output."""
+    missing = [name for name in ("queries", "keys", "values", "weights") if name not in traced]
+    if missing:
+        raise InputError(
+            "a picture of attention needs queries, keys, values and weights. Got a trace without "
+            f"{_listed(missing)}: look at its steps one by one, as in "
+            f"trace[{traced.steps[-1].name!r}].value."
+        )
+    last = traced["contexts" if "contexts" in traced else "output"]
+    steps = [step for step in traced if step.name in EQUATION]
+    return [*steps, Step("output", last.formula, last.axes, last.value)]
 
 
 def _with_head_axis(step: Step) -> Step:

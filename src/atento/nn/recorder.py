@@ -17,11 +17,32 @@ class Silent:
         return value
 
     def attend(
-        self, query: Any, key: Any, value: Any, *, last: str = "output", **options: Any
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        *,
+        last: str = "output",
+        one_head: bool = False,
+        return_weights: bool = False,
+        **options: Any,
     ) -> Any:
-        """`attention` of these; ``last`` names its output among a module's steps."""
+        """`attention` of these.
+
+        Args:
+            query: (..., head, query, feature).
+            key: (..., head, key, feature).
+            value: (..., head, key, feature).
+            last: what the equation's output is called among a module's steps.
+            one_head: there is one head, and its axis is left out of the steps and the result.
+            return_weights: the result is then a tuple: output, weights.
+            options: those of `attention`.
+        """
         del last
-        return attention(query, key, value, **options)
+        if return_weights:
+            both = attention(query, key, value, return_weights=True, **_for_dense(options))
+            return tuple(_only(made, one_head) for made in both)
+        return _only(attention(query, key, value, **options), one_head)
 
 
 class Recorder(Silent):
@@ -37,15 +58,25 @@ class Recorder(Silent):
         return value
 
     def attend(
-        self, query: Any, key: Any, value: Any, *, last: str = "output", **options: Any
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        *,
+        last: str = "output",
+        one_head: bool = False,
+        return_weights: bool = False,
+        **options: Any,
     ) -> Any:
         """`trace` of these: every step of the equation joins the module's own."""
-        options.pop("engine", None)  # steps are kept by the dense engine alone
-        made = trace(query, key, value, **options)
-        *before, output = made.steps
+        made = trace(query, key, value, **_for_dense(options))
+        steps = [_of_one_head(step) for step in made] if one_head else list(made)
+        *before, output = steps
         self.steps += [*before, Step(last, output.formula, output.axes, output.value)]
         self.parameters.update(made.parameters)
-        return made.output
+        if return_weights:
+            return output.value, next(step for step in steps if step.name == "weights").value
+        return output.value
 
     def trace(self) -> Trace:
         """The record of all steps kept."""
@@ -53,3 +84,18 @@ class Recorder(Silent):
 
 
 SILENT = Silent()
+
+
+def _for_dense(options: dict[str, Any]) -> dict[str, Any]:
+    """The options without the engine: weights and steps are held by the dense one alone."""
+    return {name: value for name, value in options.items() if name != "engine"}
+
+
+def _only(array: Any, one_head: bool) -> Any:
+    """(..., head, query, last) -> (..., query, last), where there is one head."""
+    return array[..., 0, :, :] if one_head else array
+
+
+def _of_one_head(step: Step) -> Step:
+    axes = tuple(axis for axis in step.axes if axis != "head")
+    return Step(step.name, step.formula, axes, _only(step.value, True))

@@ -1,12 +1,12 @@
 """The fused engine: PyTorch's own attention, where it computes the request exactly."""
 
-from contextlib import nullcontext
 from math import isfinite
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from atento.equation.computed import Computed
+from atento.equation.on_torch.plan import hides_nothing
 from atento.equation.on_torch.streaming import stream
 from atento.equation.request import Request
 
@@ -22,19 +22,12 @@ def fuse(request: Request, with_lse: bool) -> Computed:
     lifted = query.ndim == 2
     if lifted:
         query, key, value = query[None], key[None], value[None]
-    # Autocast off: the request's own dtype is the one asked for.
-    autocast = torch.is_autocast_enabled(device)
-    with torch.autocast(device, enabled=False) if autocast else nullcontext():
-        output = scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            is_causal=request.mask is not None,
-            scale=request.scale,
-            enable_gqa=request.group > 1,
-        )
+    causal = request.mask is not None and not hides_nothing(request)
+    output = scaled_dot_product_attention(
+        query, key, value, is_causal=causal, scale=request.scale, enable_gqa=request.group > 1
+    )
     # Within a block of the kernel 0 · NaN reaches queries that may not see it.
-    suspect = request.mask is not None and not request.opaque and device == "cpu"
+    suspect = causal and not request.opaque and device == "cpu"
     if suspect and not isfinite(float(output.detach().sum())):
         return stream(request)
     return Computed(output[0] if lifted else output)

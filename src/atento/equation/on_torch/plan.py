@@ -2,20 +2,40 @@
 
 from math import prod
 
+from atento._arrays import is_traced
 from atento._errors import EngineError
 from atento.equation.request import Request
+from atento.masks import ALL, Mask
 from atento.masks.band import Band
+from atento.masks.mask import Both
 
-__all__ = ["is_causal", "plan_torch"]
+__all__ = ["hides_nothing", "is_causal", "plan_torch"]
 
 SMALL = 2**16
 """Weights up to this count are computed whole where the kernel does not fit (benchmarks)."""
 
 
-def is_causal(request: Request) -> bool:
-    """Whether the mask is the one that torch's ``is_causal`` stands for: j <= i."""
-    mask = request.mask
+def is_causal(mask: Mask | None) -> bool:
+    """Whether this bound mask is the one that torch's ``is_causal`` stands for: j <= i."""
     return isinstance(mask, Band) and (mask.first, mask.last) == (None, 0)
+
+
+def hides_nothing(request: Request) -> bool:
+    """Whether the mask is known to let everybody see everybody, as with one query at the end.
+
+    Only bands are asked (and pairs of them): they answer without an array.
+    """
+    rules = [request.mask]
+    while rules:
+        rule = rules.pop()
+        if isinstance(rule, Both):
+            rules += [rule.first, rule.second]
+        elif not isinstance(rule, Band):
+            return rule is None
+    if request.mask is None:
+        return True
+    Tq, Tk = request.weights_shape[-2:]
+    return not is_traced() and request.mask.coverage(range(Tq), range(Tk)) is ALL
 
 
 def plan_torch(request: Request, engine: str) -> tuple[str, str]:
@@ -57,7 +77,7 @@ def _misfit(request: Request) -> str | None:
         found = "dropout by seed"
     elif request.bias is not None:
         found = "a bias"
-    elif request.mask is not None and not is_causal(request):
+    elif not (is_causal(request.mask) or hides_nothing(request)):
         found = "a mask other than causal from the start"
     elif request.value.shape[-1] != request.query.shape[-1]:
         found = "values of another size than queries"

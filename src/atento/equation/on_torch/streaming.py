@@ -16,6 +16,7 @@ import torch
 
 from atento.equation.computed import Computed
 from atento.equation.dense import dense
+from atento.equation.on_torch.autocast import without_autocast
 from atento.equation.on_torch.bias import BiasTiles, DistanceTiles, bias_tiles, bias_values
 from atento.equation.on_torch.blocks import backward_blocks, forward_blocks
 from atento.equation.on_torch.by_rows import backward_by_rows, forward_by_rows
@@ -27,10 +28,9 @@ from atento.equation.on_torch.flash import (
     pad_features,
 )
 from atento.equation.on_torch.layout import Part, four_axes, parts
+from atento.equation.on_torch.plan import is_causal
 from atento.equation.request import Request
 from atento.equation.schedule import Piece, blocks, pieces, tall_pieces
-from atento.masks import Mask
-from atento.masks.band import Band
 from atento.positions.distance_bias import DistanceBias
 
 __all__ = ["stream"]
@@ -63,7 +63,7 @@ class _Streaming(torch.autograd.Function):
         request: Request,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)
-        with _as_given(request):
+        with without_autocast(request.query.device.type):
             output, lse = _forward(request)
             ctx.finite = _cannot_be_spoilt(request) or isfinite(float(output.sum()))
             if not ctx.finite:
@@ -83,7 +83,7 @@ class _Streaming(torch.autograd.Function):
         request = _restored(ctx, inputs)
         if torch.is_grad_enabled():  # backward of backward
             return (*_through_dense(request, inputs, wanted, grads), None)
-        with _as_given(request):
+        with without_autocast(request.query.device.type):
             if ctx.finite:
                 made = _backward(request, inputs, wanted, output, lse, grads)
             else:
@@ -95,11 +95,6 @@ class _Streaming(torch.autograd.Function):
                 found = iter(backward_by_rows(_restored(ctx, leaves), asked, *grads))
                 made = tuple(next(found) if want else None for want in wanted)
         return (*made, None)
-
-
-def _as_given(request: Request) -> Any:
-    """Autocast off: the request's own dtype is the one asked for."""
-    return torch.autocast(request.query.device.type, enabled=False)
 
 
 def _restored(ctx: Any, inputs: list[Any]) -> Request:
@@ -305,7 +300,7 @@ def _kernel_pieces(
     made = isinstance(bias, DistanceTiles)  # its tiles are made, so they must be small
     if part.mask is None and not made:
         yield Piece(range(queries), range(keys), None)
-    elif _causal(part.mask) and not made and not split_causal:
+    elif is_causal(part.mask) and not made and not split_causal:
         yield Piece(range(queries), range(keys), None, causal=True)
     elif made:
         for rows in blocks(queries, LOW):
@@ -313,10 +308,6 @@ def _kernel_pieces(
                 yield from piece.cut(MADE)
     else:
         yield from tall_pieces(part.mask, queries, keys, LOW, HIGH)
-
-
-def _causal(mask: Mask | None) -> bool:
-    return isinstance(mask, Band) and (mask.first, mask.last) == (None, 0)
 
 
 def _slice(span: range) -> slice:

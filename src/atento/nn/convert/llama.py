@@ -1,0 +1,207 @@
+"""To and from Llama's attention: rotary positions and shared key heads, no masks but causality."""
+
+from collections.abc import Mapping
+from typing import Any, overload
+
+from torch import Tensor, nn
+
+from atento._errors import InputError
+from atento.masks import Causal
+from atento.nn.convert.layers import L, Layer, check_kind, write
+from atento.nn.convert.projections import (
+    built,
+    check_ours,
+    lacking,
+    other_sizes,
+    own_projections,
+    refuse,
+)
+from atento.nn.multi_head_attention import MultiHeadAttention
+from atento.positions import (
+    DynamicNTKScaling,
+    LinearScaling,
+    Llama3Scaling,
+    Rotary,
+    RotaryScaling,
+    YarnScaling,
+)
+
+__all__ = ["from_llama", "to_llama"]
+
+KINDS = ("LlamaAttention",)
+NAMES = ("q_proj", "k_proj", "v_proj", "o_proj")
+THETA = 10000.0  # of a config that does not say
+
+
+def from_llama(
+    layer: nn.Module | Mapping[str, Tensor], config: Any = None, *, prefix: str = ""
+) -> MultiHeadAttention:
+    """The `MultiHeadAttention` that computes what a LlamaAttention of transformers does.
+
+    It is causal, and rotates queries and keys by their places in the sequence: `Rotary` with the
+    base and the scaling (linear, dynamic, yarn, llama3) of the config. Included: the projections,
+    shared key heads, dropout of the weights. Not included: RMSNorm and residual sum.
+
+    Args:
+        layer: the live layer, as in ``model.layers[3].self_attn``, or a state dict.
+        config: of the model, where layer is a state dict.
+        prefix: what the names in the state dict begin with, as "model.layers.3.self_attn.".
+
+    Raises:
+        InputError, DTypeError: for another kind of layer, names that are missing or unknown, or a
+            rotary scaling that we do not have.
+
+    Source: Touvron et al. 2023 (arXiv 2302.13971), section 2.2.
+
+    >>> import torch
+    >>> ours = MultiHeadAttention(8, 2, num_kv_heads=1, mask=Causal(), position=Rotary())
+    >>> config = {"num_attention_heads": 2, "rope_parameters": {"rope_theta": 10000.0}}
+    >>> x = torch.ones(1, 5, 8)
+    >>> torch.allclose(from_llama(to_llama(ours), config)(x), ours(x))
+    True
+    """
+    read = Layer(
+        "from_llama",
+        layer,
+        config,
+        prefix,
+        kinds=KINDS,
+        model_type="llama",
+        projections=NAMES,
+        ignored=("rotary_emb.",),
+    )
+    query, key, value, output = (read.projection(name) for name in NAMES)
+    num_heads = int(read.setting("num_attention_heads"))
+    head_dim = query.weight.shape[0] // num_heads
+    scale, training = head_dim**-0.5, True
+    dropout = float(read.setting("attention_dropout", 0.0))
+    if isinstance(layer, nn.Module):
+        scale, training = float(layer.scaling), layer.training  # type: ignore[arg-type]
+        dropout = float(layer.attention_dropout)  # type: ignore[arg-type]
+    return built(
+        query,
+        key,
+        value,
+        output,
+        num_heads=num_heads,
+        num_kv_heads=key.weight.shape[0] // head_dim,
+        head_dim=head_dim,
+        mask=Causal(),
+        position=_rotary("from_llama", read, head_dim),
+        scale=None if scale == head_dim**-0.5 else scale,
+        dropout=dropout,
+        training=training,
+    )
+
+
+@overload
+def to_llama(module: MultiHeadAttention) -> dict[str, Tensor]: ...
+
+
+@overload
+def to_llama(module: MultiHeadAttention, layer: L) -> L: ...
+
+
+def to_llama(module: MultiHeadAttention, layer: Any = None) -> Any:
+    """A LlamaAttention of transformers that computes what this module does.
+
+    Without a layer: the tensors, by the names of a LlamaAttention's ``state_dict``; the config
+    that goes with them has this module's heads and rotary parameters. With one, as in
+    ``model.layers[3].self_attn``: its parameters are overwritten, and it is returned; its dtype,
+    device, dropout, and which of its parameters are trained stay. A bias that is missing is 0.
+
+    Raises:
+        InputError: saying all that this layer cannot compute; positions among them, which come
+            from its config.
+        ShapeError, DTypeError: for a layer of other sizes, or of another kind.
+
+    >>> tensors = to_llama(MultiHeadAttention(8, 2, mask=Causal(), position=Rotary(), bias=False))
+    >>> list(tensors)
+    ['q_proj.weight', 'k_proj.weight', 'v_proj.weight', 'o_proj.weight']
+    """
+    check_ours("to_llama", module)
+    num_heads, num_kv_heads = module.num_heads, module.num_kv_heads
+    head_dim, position, peer = module.head_dim, module.position, "Llama's attention"
+    scale = head_dim**-0.5
+    reasons = []
+    if layer is not None:
+        check_kind("to_llama", layer, KINDS)
+        read = Layer(
+            "to_llama", layer, None, "", kinds=KINDS, model_type="llama", projections=NAMES
+        )
+        peer = "this LlamaAttention"
+        num_heads = read.setting("num_attention_heads")
+        num_kv_heads = read.setting("num_key_value_heads", num_heads)
+        head_dim, scale = layer.head_dim, float(layer.scaling)
+        position = _rotary("to_llama", read, head_dim)
+    elif not isinstance(position, Rotary):
+        reasons.append(f"{peer} rotates queries and keys, and this module's position is {position}")
+    reasons += lacking(module, peer=peer, scale=scale, causal=True, position=position)
+    reasons += other_sizes(
+        module, peer=peer, num_heads=num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim
+    )
+    parts = dict(zip(NAMES, own_projections("to_llama", module), strict=True))
+    biased = any(part.bias is not None for part in parts.values())
+    if layer is not None:
+        if biased and layer.q_proj.bias is None:
+            reasons.append(f"{peer} has no biases (attention_bias=False), and this module has")
+        biased = layer.q_proj.bias is not None
+    refuse("to_llama", reasons)
+    tensors = {f"{name}.weight": part.weight.clone() for name, part in parts.items()}
+    if biased:
+        tensors |= {f"{name}.bias": part.bias_or_zeros().clone() for name, part in parts.items()}
+    if layer is None:
+        return tensors
+    write("to_llama", layer, tensors)
+    return layer
+
+
+def _rotary(caller: str, read: Layer, head_dim: int) -> Rotary:
+    """The rotation that a config asks for."""
+    # Since release 5 all is in rope_parameters; config.json files of before have two entries.
+    rope = read.setting("rope_parameters") or {
+        "rope_theta": read.setting("rope_theta", THETA),
+        **(read.setting("rope_scaling") or {}),
+    }
+    partial = rope.get("partial_rotary_factor")
+    if partial is not None and int(head_dim * partial) != head_dim:
+        raise InputError(
+            f"{caller}: a LlamaAttention rotates all features of a head; this config asks for "
+            f"{partial} of them (partial_rotary_factor)."
+        )
+    return Rotary(base=float(rope.get("rope_theta", THETA)), scaling=_scaling(caller, read, rope))
+
+
+def _scaling(caller: str, read: Layer, rope: Mapping[str, Any]) -> RotaryScaling | None:
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    longest = read.setting("max_position_embeddings", 2048)
+    original = rope.get("original_max_position_embeddings") or longest
+    factor = rope.get("factor")
+    if kind == "default":
+        return None
+    if kind == "linear":
+        return LinearScaling(float(rope["factor"]))
+    if kind == "dynamic":
+        return DynamicNTKScaling(float(rope["factor"]), longest)
+    if kind == "yarn":
+        return YarnScaling(
+            float(longest / original if factor is None else factor),
+            original,
+            beta_fast=float(rope.get("beta_fast") or 32),
+            beta_slow=float(rope.get("beta_slow") or 1),
+            attention_factor=rope.get("attention_factor"),
+            mscale=rope.get("mscale"),
+            mscale_all_dim=rope.get("mscale_all_dim"),
+            truncate=rope.get("truncate", True),
+        )
+    if kind == "llama3":
+        return Llama3Scaling(
+            float(rope["factor"]),
+            float(rope["low_freq_factor"]),
+            float(rope["high_freq_factor"]),
+            original,
+        )
+    raise InputError(
+        f"{caller}: this config scales rotary positions by {kind!r}; we have default, linear, "
+        "dynamic, yarn and llama3."
+    )
