@@ -50,7 +50,8 @@ def equation(request: Request) -> Iterator[Step]:
     yield Step("values", "V", (*tokens, "key", "feature"), r.value)
     Q, K, V = (_cast(r, array) for array in (r.query, r.key, r.value))
 
-    s = _per_group(r, Q, _transposed(xp, K))
+    visible = dense_mask(r)
+    s = _scores(r, Q, K, visible)
     yield Step("scores", "Q Kᵀ", pairs, s)
 
     s = s * r.scale
@@ -64,7 +65,6 @@ def equation(request: Request) -> Iterator[Step]:
         s = s + dense_bias(r)
         yield Step("biased", "capped + bias" if r.softcap else "scaled + bias", pairs, s)
 
-    visible = dense_mask(r)
     if visible is not None:
         s = xp.where(visible, s, xp.asarray(-xp.inf, dtype=s.dtype, device=r.device))
         yield Step("masked", "−∞ where a key may not be seen", pairs, s)
@@ -148,8 +148,32 @@ def _cast(r: Request, array: Any) -> Any:
     return array if array.dtype == r.compute_dtype else r.xp.astype(array, r.compute_dtype)
 
 
-def _transposed(xp: Any, array: Any) -> Any:
-    return xp.matrix_transpose(array)
+def _scores(r: Request, Q: Any, K: Any, visible: Any) -> Any:
+    """Q Kᵀ, whose gradient too is free of keys that may not be seen, even if they hold NaN or ∞.
+
+    That gradient is a product with K, in which 0 · NaN would be NaN. So such keys are 0 in it, and
+    their scores, for the queries that may see them, are computed one key at a time.
+    """
+    xp = r.xp
+    differentiable = getattr(Q, "requires_grad", False) or getattr(K, "requires_grad", False)
+    if visible is None or r.opaque or not differentiable or bool(xp.all(xp.isfinite(K))):
+        return _per_group(r, Q, xp.matrix_transpose(K))
+    finite = xp.isfinite(K)
+    zero = xp.zeros_like(K)
+    s = _per_group(r, Q, xp.matrix_transpose(xp.where(finite, K, zero)))
+    columns = []
+    for j in range(K.shape[-2]):
+        column = s[..., j : j + 1]
+        if not bool(xp.all(finite[..., j, :])):
+            key = (
+                xp.repeat(K[..., j : j + 1, :], r.group, axis=-3)
+                if r.group > 1
+                else K[..., j : j + 1, :]
+            )
+            seen = xp.broadcast_to(visible, s.shape)[..., j : j + 1]
+            column = xp.sum(Q * xp.where(seen, key, xp.zeros_like(key)), axis=-1, keepdims=True)
+        columns.append(column)
+    return xp.concat(columns, axis=-1)
 
 
 def _per_group(r: Request, per_query_head: Any, per_key_head: Any) -> Any:

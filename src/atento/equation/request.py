@@ -24,7 +24,7 @@ from atento.masks import Mask, as_mask
 __all__ = ["Request", "checked_request"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # not frozen: that would triple the time it takes to make one
 class Request:
     """What every engine reads: arrays that fit together, and options that make sense.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from atento.masks import ALL, NONE, Coverage, Mask
 from atento.masks.mask import BoolArray
 
-__all__ = ["Piece", "blocks", "pieces", "tall_pieces"]
+__all__ = ["Piece", "blocks", "blocks_of", "pieces", "tall_pieces"]
 
 WIDEST = 2048
 """Keys in a masked piece at most: its mask is held as an array."""
@@ -26,16 +26,21 @@ class Piece:
 
     def cut(self, keys: int) -> Iterator["Piece"]:
         """The piece, as pieces of at most that many keys."""
-        for inner in blocks(len(self.cols), keys):
-            cols = range(self.cols.start + inner.start, self.cols.start + inner.stop)
-            seen = None if self.visible is None else self.visible[:, inner.start : inner.stop]
-            yield Piece(self.rows, cols, seen)
+        first = self.cols.start
+        for cols in blocks_of(self.cols, keys):
+            own = slice(cols.start - first, cols.stop - first)
+            yield Piece(self.rows, cols, None if self.visible is None else self.visible[:, own])
 
 
 def blocks(length: int, size: int) -> Iterator[range]:
     """Consecutive ranges of at most ``size`` that cover ``length``."""
-    for start in range(0, length, size):
-        yield range(start, min(start + size, length))
+    return blocks_of(range(length), size)
+
+
+def blocks_of(span: range, size: int) -> Iterator[range]:
+    """Consecutive ranges of at most ``size`` that cover a range."""
+    for start in range(span.start, span.stop, size):
+        yield range(start, min(start + size, span.stop))
 
 
 def pieces(mask: Mask | None, rows: range, keys: int, size: int) -> Iterator[Piece]:
@@ -50,19 +55,17 @@ def pieces(mask: Mask | None, rows: range, keys: int, size: int) -> Iterator[Pie
             yield Piece(rows, cols, None if isinstance(tile, Coverage) else tile)
 
 
-def tall_pieces(mask: Mask | None, queries: int, keys: int, low: int, high: int) -> Iterator[Piece]:
-    """The rectangles of all queries, in blocks of ``high`` queries where few pairs are masked.
+def tall_pieces(mask: Mask | None, tall: range, keys: int, low: int) -> Iterator[Piece]:
+    """`pieces` of a tall block of queries, or of ``low`` queries at a time.
 
-    Tall blocks are computed faster; where more than a third of one would be masked pieces, ``low``
-    queries at a time waste less.
+    Tall blocks are computed faster; where more than a third of one would be masked pieces, less is
+    wasted on low ones.
     """
-    for tall in blocks(queries, high):
-        runs = _runs(mask, tall, keys, low)
-        mixed = sum(len(cols) for cols, mixed in runs if mixed)
-        fine = 3 * mixed > sum(len(cols) for cols, _ in runs)
-        for inner in blocks(len(tall), low if fine else high):
-            rows = range(tall.start + inner.start, tall.start + inner.stop)
-            yield from pieces(mask, rows, keys, low)
+    runs = _runs(mask, tall, keys, low)
+    mixed = sum(len(cols) for cols, mixed in runs if mixed)
+    fine = 3 * mixed > sum(len(cols) for cols, _ in runs)
+    for rows in blocks_of(tall, low) if fine else (tall,):
+        yield from pieces(mask, rows, keys, low)
 
 
 def _runs(mask: Mask | None, rows: range, keys: int, size: int) -> list[tuple[range, bool]]:

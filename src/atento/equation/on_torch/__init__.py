@@ -2,7 +2,7 @@
 
 from atento.equation.computed import Computed
 from atento.equation.dense import dense
-from atento.equation.on_torch.autocast import without_autocast
+from atento.equation.on_torch.autocast import autocast_is_on, without_autocast
 from atento.equation.on_torch.fused import fuse
 from atento.equation.on_torch.streaming import stream
 from atento.equation.on_torch.weights import fits_in_place, in_place
@@ -13,9 +13,11 @@ __all__ = ["compute", "without_autocast"]
 
 def compute(request: Request, engine: str, with_lse: bool, with_weights: bool) -> Computed:
     """What the engine leaves of a request on torch."""
-    with without_autocast(request.query.device.type):
-        if with_weights and not with_lse and fits_in_place(request):
-            return in_place(request)
-        if engine == "dense" or (with_lse and request.opaque):
-            return dense(request, with_lse, with_weights)
-        return fuse(request, with_lse) if engine == "fused" else stream(request)
+    if autocast_is_on(request.query.device.type):
+        with without_autocast(request.query.device.type):
+            return compute(request, engine, with_lse, with_weights)
+    if with_weights and not with_lse and fits_in_place(request):
+        return in_place(request)
+    if engine == "dense" or (with_lse and request.opaque):
+        return dense(request, with_lse, with_weights)
+    return fuse(request, with_lse) if engine == "fused" else stream(request)

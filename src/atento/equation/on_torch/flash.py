@@ -44,42 +44,13 @@ def backward_piece(
     added: torch.Tensor | None,
     causal: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A piece's part of the gradients of query, key and value.
-
-    The kernel works on one core per head: with fewer heads than cores the queries are shared out.
-    """
-    batch, heads, rows, _ = query.shape
-    ways = torch.get_num_threads() // max(batch * heads, 1)
+    """A piece's part of the gradients of query, key and value."""
     if added is not None:
-        added = added.expand(batch, heads, rows, key.shape[-2])
-    if causal or ways < 2 or rows % ways or rows < 64 * ways:
-        made = _backward(
-            grad, query, key, value, output, lse, 0.0, causal, attn_mask=added, scale=scale
-        )
-        return made[0], made[1], made[2]
-    group = heads // key.shape[1]
-
-    def shared(array: torch.Tensor) -> torch.Tensor:  # (B, H, ways · n, ·) -> (B, H · ways, n, ·)
-        return array.reshape(batch, heads * ways, rows // ways, *array.shape[3:])
-
-    def repeated(array: torch.Tensor) -> torch.Tensor:  # (B, Hkv, Tk, ·) -> (B, H · ways, Tk, ·)
-        return array.repeat_interleave(group * ways, dim=1)
-
+        added = added.expand(*query.shape[:-1], key.shape[-2])
     made = _backward(
-        *map(shared, (grad, query)),
-        *map(repeated, (key, value)),
-        *map(shared, (output, lse)),
-        0.0,
-        False,
-        attn_mask=None if added is None else shared(added),
-        scale=scale,
+        grad, query, key, value, output, lse, 0.0, causal, attn_mask=added, scale=scale
     )
-    grad_query = made[0].reshape(batch, heads, rows, -1)
-    grad_key, grad_value = (
-        array.reshape(batch, key.shape[1], group * ways, key.shape[2], -1).sum(2)
-        for array in made[1:3]
-    )
-    return grad_query, grad_key, grad_value
+    return made[0], made[1], made[2]
 
 
 def join(

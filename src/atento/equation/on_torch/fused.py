@@ -22,7 +22,7 @@ def fuse(request: Request, with_lse: bool) -> Computed:
     lifted = query.ndim == 2
     if lifted:
         query, key, value = query[None], key[None], value[None]
-    causal = request.mask is not None and not hides_nothing(request)
+    causal = not hides_nothing(request)
     output = scaled_dot_product_attention(
         query, key, value, is_causal=causal, scale=request.scale, enable_gqa=request.group > 1
     )

@@ -25,15 +25,15 @@ def hides_nothing(request: Request) -> bool:
 
     Only bands are asked (and pairs of them): they answer without an array.
     """
+    if request.mask is None:
+        return True
     rules = [request.mask]
     while rules:
         rule = rules.pop()
         if isinstance(rule, Both):
             rules += [rule.first, rule.second]
         elif not isinstance(rule, Band):
-            return rule is None
-    if request.mask is None:
-        return True
+            return False
     Tq, Tk = request.weights_shape[-2:]
     return not is_traced() and request.mask.coverage(range(Tq), range(Tk)) is ALL
 
@@ -48,7 +48,6 @@ def plan_torch(request: Request, engine: str) -> tuple[str, str]:
                 'Use engine="streaming", "dense", or "auto".'
             )
         return "fused", "asked for"
-    count = prod(request.weights_shape)
     if engine == "streaming":
         if request.opaque:
             raise EngineError(
@@ -59,6 +58,7 @@ def plan_torch(request: Request, engine: str) -> tuple[str, str]:
         return "streaming", "asked for"
     if misfit is None:
         return "fused", "PyTorch's own attention computes exactly this"
+    count = prod(request.weights_shape)
     if request.opaque:
         return "dense", f"{misfit}, and the numbers cannot be looked at"
     if count <= SMALL:

@@ -7,9 +7,12 @@ computed in blocks of torch operations. What the mask empties is skipped. Backwa
 goes through the dense engine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from math import isfinite
+from threading import Lock
 from typing import Any
 
 import torch
@@ -29,14 +32,17 @@ from atento.equation.on_torch.flash import (
 )
 from atento.equation.on_torch.layout import Part, four_axes, parts
 from atento.equation.on_torch.plan import is_causal
+from atento.equation.on_torch.workers import share_out
 from atento.equation.request import Request
-from atento.equation.schedule import Piece, blocks, pieces, tall_pieces
+from atento.equation.schedule import Piece, blocks, blocks_of, pieces, tall_pieces
 from atento.positions.distance_bias import DistanceBias
 
 __all__ = ["stream"]
 
 LOW, HIGH = 256, 1024
 """Queries in a block, where much of it is masked and where little is; keys are looked at by LOW."""
+
+EVERYTHING = slice(None)
 
 MADE = 2048
 """Keys in a piece at most where the bias is made for it from distances."""
@@ -195,7 +201,7 @@ def _forward_by_kernel(
     )
     output, lse = part.queries(output), part.queries(lse)
     before = None
-    for piece in _kernel_pieces(part, query.shape[2], key.shape[2], bias, split_causal=False):
+    for piece in _kernel_pieces(part, query.shape[2], key.shape[2], bias):
         rows, cols = _slice(piece.rows), _slice(piece.cols)
         tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
         more, more_lse = forward_piece(
@@ -263,51 +269,94 @@ def _backward_by_kernel(
     lse: torch.Tensor,
     made: list[torch.Tensor],
 ) -> None:
-    query, key, value = inputs
-    features = max(query.shape[-1], value.shape[-1])
-    dv = value.shape[-1]
+    features = max(inputs[0].shape[-1], inputs[2].shape[-1])
     query, output, grad_output = (
-        pad_features(part.queries(array), features) for array in (query, output, grad_output)
+        pad_features(part.queries(array), features) for array in (inputs[0], output, grad_output)
     )
-    key, value = (pad_features(part.keys(array), features) for array in (key, value))
+    key, value = (pad_features(part.keys(array), features) for array in inputs[1:])
     lse = part.queries(lse)
     lse = torch.where(lse == -torch.inf, 0, lse)
-    grad_query, grad_key, grad_value = part.queries(made[0]), part.keys(made[1]), part.keys(made[2])
-    few = query.shape[0] * query.shape[1] < torch.get_num_threads()
-    for piece in _kernel_pieces(part, query.shape[2], key.shape[2], bias, split_causal=few):
-        rows, cols = _slice(piece.rows), _slice(piece.cols)
-        tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
-        for_query, for_key, for_value = backward_piece(
-            grad_output[:, :, rows],
-            query[:, :, rows],
-            key[:, :, cols],
-            value[:, :, cols],
-            output[:, :, rows],
-            lse[:, :, rows],
-            request.scale,
-            additive(piece, tile, query),
-            piece.causal,
+    grads = [part.queries(made[0]), part.keys(made[1]), part.keys(made[2])]
+    batch, heads = query.shape[:2]
+    group = heads // key.shape[1]
+    lock = Lock()
+
+    def differentiate(n: slice, own: slice, shared: slice, pieces: Iterable[Piece]) -> None:
+        """Add the gradients of some heads, for some of their queries."""
+        alone = n != EVERYTHING
+        of_key, of_value = (
+            torch.zeros_like(grad[n, shared]) if alone else grad for grad in grads[1:]
         )
-        grad_query[:, :, rows] += for_query[..., : grad_query.shape[-1]]
-        grad_key[:, :, cols] += for_key[..., : grad_key.shape[-1]]
-        grad_value[:, :, cols] += for_value[..., :dv]
+        for piece in pieces:
+            rows, cols = _slice(piece.rows), _slice(piece.cols)
+            tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
+            if tile is not None and alone:
+                tile = tile.expand(batch, heads, *tile.shape[2:])[n, own]
+            for_query, for_key, for_value = backward_piece(
+                grad_output[n, own, rows],
+                query[n, own, rows],
+                key[n, shared, cols],
+                value[n, shared, cols],
+                output[n, own, rows],
+                lse[n, own, rows],
+                request.scale,
+                additive(piece, tile, query),
+                piece.causal,
+            )
+            grads[0][n, own, rows] += for_query[..., : grads[0].shape[-1]]
+            of_key[:, :, cols] += for_key[..., : of_key.shape[-1]]
+            of_value[:, :, cols] += for_value[..., : of_value.shape[-1]]
+        if alone:
+            with lock:  # heads may share a key head
+                grads[1][n, shared] += of_key
+                grads[2][n, shared] += of_value
+
+    lengths = query.shape[2], key.shape[2]
+    ways = torch.get_num_threads() // max(batch * heads, 1)
+    if ways < 2:
+        whole = _kernel_pieces(part, *lengths, bias)
+        differentiate(EVERYTHING, EVERYTHING, EVERYTHING, whole)
+        return
+    # The kernel works on one core per head. With fewer heads than cores the queries are shared out.
+    talls = list(blocks(lengths[0], HIGH))
+    tasks = []
+    for n in range(batch):
+        for head in range(heads):
+            kv = head // group
+            for way in range(ways):
+                # Early and late queries in turn: under a causal mask the late ones see more.
+                some = [*talls[way :: 2 * ways], *talls[2 * ways - 1 - way :: 2 * ways]]
+                units = slice(n, n + 1), slice(head, head + 1), slice(kv, kv + 1)
+                own = chain.from_iterable(_row_pieces(part, t, lengths[1], bias) for t in some)
+                tasks.append(partial(differentiate, *units, own))
+    share_out(tasks)
 
 
-def _kernel_pieces(
-    part: Part, queries: int, keys: int, bias: BiasTiles | None, split_causal: bool
-) -> Iterator[Piece]:
+def _kernel_pieces(part: Part, queries: int, keys: int, bias: BiasTiles | None) -> Iterator[Piece]:
     """The rectangles to hand to the kernel, those of the same queries one after the other."""
     made = isinstance(bias, DistanceTiles)  # its tiles are made, so they must be small
     if part.mask is None and not made:
         yield Piece(range(queries), range(keys), None)
-    elif is_causal(part.mask) and not made and not split_causal:
+    elif is_causal(part.mask) and not made:
         yield Piece(range(queries), range(keys), None, causal=True)
-    elif made:
-        for rows in blocks(queries, LOW):
+    else:
+        for tall in blocks(queries, HIGH):
+            yield from _row_pieces(part, tall, keys, bias)
+
+
+def _row_pieces(part: Part, tall: range, keys: int, bias: BiasTiles | None) -> Iterator[Piece]:
+    """The same, for some of the queries."""
+    if isinstance(bias, DistanceTiles):
+        for rows in blocks_of(tall, LOW):
             for piece in pieces(part.mask, rows, keys, LOW):
                 yield from piece.cut(MADE)
+    elif is_causal(part.mask):
+        if tall.start:
+            yield Piece(tall, range(min(tall.start, keys)), None)
+        if tall.start < keys:
+            yield Piece(tall, range(tall.start, min(tall.stop, keys)), None, causal=True)
     else:
-        yield from tall_pieces(part.mask, queries, keys, LOW, HIGH)
+        yield from tall_pieces(part.mask, tall, keys, LOW)
 
 
 def _slice(span: range) -> slice:
