@@ -266,6 +266,8 @@ def _check_sinks(sinks: Any, query: Any, xp: ModuleType, device: Any, dtype: Any
             f"sinks must be one number, or one per query head: shape ({heads},); "
             f"got {tuple(sinks.shape)}."
         )
+    if query.ndim == 2 and sinks.ndim:  # one head without an axis
+        sinks = xp.reshape(sinks, ())
     return sinks if sinks.dtype == dtype else xp.astype(sinks, dtype)
 
 

@@ -1,4 +1,4 @@
-"""NaN and infinity: behind a mask they add nothing, output and gradients; elsewhere they pass on."""
+"""NaN and infinity: behind a mask they add nothing; where they are seen they are passed on."""
 
 import pytest
 import torch

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from atento.equation.on_torch.layout import Part
+from atento.equation.on_torch.memory import fresh
 from atento.positions.distance_bias import DistanceBias
 
 __all__ = ["BiasTiles", "DistanceTiles", "bias_tiles", "bias_values"]
@@ -25,7 +26,7 @@ class BiasTiles:
         self.shape = values.shape
         self.values = _one_batch_axis(values, batches, own=3)
         self.batches = batches
-        self.grad = torch.zeros_like(self.values) if with_grad else None
+        self.grad = fresh(tuple(self.values.shape), values).zero_() if with_grad else None
 
     def tile(self, part: Part, rows: range, cols: range, unit: Unit = None) -> torch.Tensor:
         """The bias of a block, with axes of size 1 where it does not vary.
@@ -34,13 +35,24 @@ class BiasTiles:
         """
         return self._block(_of(part.broadcast(self.values), unit), rows, cols)
 
-    def add_grad(
-        self, part: Part, rows: range, cols: range, grad: torch.Tensor, unit: Unit
-    ) -> None:
-        """Add the gradient of a block's scores, (head, rows, cols)."""
-        if self.grad is not None:
-            own = self._block(_of(part.broadcast(self.grad), unit), rows, cols)
-            own += grad.sum_to_size(own.shape)
+    @property
+    def is_matrix(self) -> bool:
+        """Whether there is a number for each pair of query and key."""
+        return 1 not in self.values.shape[-2:]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several heads or batch items may read the same numbers."""
+        return 1 in self.values.shape[:2]
+
+    def region(self, part: Part, unit: Unit) -> torch.Tensor | None:
+        """Where the gradient of one unit gathers; None when it is not asked for."""
+        return None if self.grad is None else _of(part.broadcast(self.grad), unit)
+
+    def add_grad(self, region: torch.Tensor, rows: range, cols: range, grad: torch.Tensor) -> None:
+        """Add the gradient of a block's scores, (head, rows, cols), to a region."""
+        own = self._block(region, rows, cols)
+        own += grad.sum_to_size(own.shape)
 
     def gathered(self) -> torch.Tensor | None:
         """The gradient, in the shape in which the bias was given."""
@@ -73,12 +85,12 @@ class DistanceTiles(BiasTiles):
         # Row i of the tile begins len(rows) − 1 − i places into the band.
         return band.unfold(-1, len(cols), 1).flip(-2)
 
-    def add_grad(
-        self, part: Part, rows: range, cols: range, grad: torch.Tensor, unit: Unit
-    ) -> None:
-        if self.grad is None:
-            return
-        own = _of(part.broadcast(self.grad), unit)[..., self._span(rows, cols)]
+    @property
+    def is_matrix(self) -> bool:
+        return False
+
+    def add_grad(self, region: torch.Tensor, rows: range, cols: range, grad: torch.Tensor) -> None:
+        own = region[..., self._span(rows, cols)]
         grad = grad.sum_to_size(own.shape[0], *grad.shape[1:])
         # Rows of len(rows) + len(cols) written one after the other and read one entry shorter:
         # each row moves one place, so that diagonals become columns.

@@ -7,9 +7,7 @@ for all blocks: fresh memory would cost more than the arithmetic.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
-from threading import Lock
 
 import array_api_compat.torch as xp
 import torch
@@ -17,9 +15,10 @@ import torch
 from atento.equation.dropout import kept
 from atento.equation.on_torch.bias import BiasTiles
 from atento.equation.on_torch.layout import Part, ones_where
-from atento.equation.on_torch.workers import share_out
+from atento.equation.on_torch.units import Unit, add_product, cut, gather, product
+from atento.equation.on_torch.workers import run_all, share_out
 from atento.equation.request import Request
-from atento.equation.schedule import Piece, blocks, pieces
+from atento.equation.schedule import Piece, pieces
 
 __all__ = ["backward_blocks", "forward_blocks"]
 
@@ -27,27 +26,11 @@ ROWS, COLS = 256, 512
 """Queries × keys of a block: the three buffers of backward, 0.5 MB each in float32, stay in a
 core's second-level cache."""
 
+Gradients = tuple[Unit, tuple[torch.Tensor, torch.Tensor], torch.Tensor | None]
+"""What one unit leaves: the gradients of its keys and values, and of a bias that is no matrix."""
+
 LOWEST = {torch.float32: -87.0, torch.float64: -708.0}
 """exp of these is close to the last normal number; exp is tens of times slower below."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Unit:
-    """Some heads of one batch item, and some of their queries: what one thread computes.
-
-    Attributes:
-        query, key, value: (head, token, feature), a key head for each query head.
-        rows: the blocks of queries.
-        at: where these heads stand in the part's (batch, head).
-        units: their numbers in the whole request.
-    """
-
-    query: torch.Tensor
-    key: torch.Tensor
-    value: torch.Tensor
-    rows: list[range]
-    at: tuple[int, slice]
-    units: torch.Tensor
 
 
 class _Buffer:
@@ -60,44 +43,10 @@ class _Buffer:
         return self.memory[: heads * rows * cols].view(heads, rows, cols)
 
 
-def _units(
-    request: Request, part: Part, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-) -> Iterator[_Unit]:
-    """The part, cut so that every thread has something to do: by head, and then by queries."""
-    query, key, value = part.queries(query), part.keys(key), part.keys(value)
-    batch, heads = query.shape[:2]
-    group = heads // key.shape[1]
-    on_cpu = query.device.type == "cpu"
-    width = 1 if on_cpu else heads
-    ways = -(-torch.get_num_threads() // (batch * heads)) if on_cpu else 1
-    factor = request.scale / (request.softcap or 1.0)
-    rows = list(blocks(query.shape[2], ROWS))
-    for n in range(batch):
-        for some in blocks(heads, width):
-            own = slice(some.start, some.stop)
-            shared = key_heads(own, group, key.device)
-            for way in range(min(ways, len(rows))):
-                yield _Unit(
-                    query=query[n, own] * factor,
-                    key=key[n, shared],
-                    value=value[n, shared],
-                    rows=rows[way::ways],
-                    at=(n, own),
-                    units=part.units[n, own],
-                )
-
-
-def key_heads(heads: slice, group: int, device: torch.device) -> slice | torch.Tensor:
-    """The key head of each of these query heads."""
-    if group == 1:
-        return heads
-    return torch.arange(heads.start, heads.stop, device=device) // group
-
-
 class _Scores:
     """The scores of a block, on their way to weights, and back."""
 
-    def __init__(self, request: Request, part: Part, unit: _Unit, bias: BiasTiles | None) -> None:
+    def __init__(self, request: Request, part: Part, unit: Unit, bias: BiasTiles | None) -> None:
         self.request, self.part, self.unit, self.bias = request, part, unit, bias
         self.lowest = LOWEST[unit.query.dtype]
 
@@ -149,7 +98,7 @@ def forward_blocks(
     """Fill output and log-sum-exp of one part, sinks left out."""
     output, lse = part.queries(output), part.queries(lse)
 
-    def attend(unit: _Unit) -> None:
+    def attend(unit: Unit) -> None:
         scores, buffer = _Scores(request, part, unit, bias), _Buffer(unit.query)
         for rows in unit.rows:
             summed, total, top = _pass(scores, rows, buffer)
@@ -159,7 +108,7 @@ def forward_blocks(
             output[unit.at][:, span] = summed / torch.where(empty, 1, total_kept)
             lse[unit.at][:, span] = torch.where(empty, -torch.inf, top + total.log())[..., 0]
 
-    share_out(partial(attend, unit) for unit in _units(request, part, *inputs))
+    run_all(partial(attend, unit) for unit in cut(request, part, inputs, ROWS))
 
 
 def _pass(
@@ -219,13 +168,17 @@ def backward_blocks(
     if request.dropout:
         grad_output = grad_output / (1 - request.dropout)
     lse = torch.where(lse == -torch.inf, 0, lse)
-    group = grad_query.shape[1] // grad_key.shape[1]
-    lock = Lock()
 
-    def differentiate(unit: _Unit) -> None:
+    def differentiate(units: list[Unit]) -> list[Gradients]:
+        return [of_unit(unit) for unit in units]
+
+    def of_unit(unit: Unit) -> Gradients:
         scores = _Scores(request, part, unit, bias)
         memory = [_Buffer(unit.query) for _ in range(2 + (request.softcap is not None))]
         own_key, own_value = torch.zeros_like(unit.key), torch.zeros_like(unit.value)
+        region = None if bias is None else bias.region(part, unit.at)
+        if bias is not None and region is not None and not bias.is_matrix:
+            region = torch.zeros_like(region)
         for rows in unit.rows:
             span = slice(rows.start, rows.stop)
             row = (
@@ -233,22 +186,28 @@ def backward_blocks(
                 lse[unit.at][:, span, None],
                 delta[unit.at][:, span, None],
             )
-            own_query = grad_query[unit.at][:, span]
+            into = (grad_query[unit.at][:, span], own_key, own_value, region)
             for piece in _small_pieces(scores, rows, unit.key.shape[1]):
-                _block_gradients(scores, piece, row, memory, (own_query, own_key, own_value), lock)
-            own_query *= request.scale
+                _block_gradients(scores, piece, row, memory, into)
+            into[0].mul_(request.scale)
         if request.softcap is not None:
             own_key *= request.softcap
-        n, heads = unit.at
-        shared = key_heads(heads, group, grad_key.device)
-        with lock:
-            for into, own in ((grad_key[n], own_key), (grad_value[n], own_value)):
-                if isinstance(shared, slice):
-                    into[shared] += own
-                else:
-                    into.index_add_(0, shared, own)
+        return unit, (own_key, own_value), region
 
-    share_out(partial(differentiate, unit) for unit in _units(request, part, *inputs))
+    if bias is not None and bias.grad is not None and bias.is_matrix and bias.is_shared:
+        # Heads that share a T×T gradient take turns; threads have queries of their own.
+        cuts = list(cut(request, part, inputs, ROWS, ways=torch.get_num_threads()))
+        shares = [
+            [unit for unit in cuts if unit.way == way] for way in sorted({u.way for u in cuts})
+        ]
+    else:
+        shares = [[unit] for unit in cut(request, part, inputs, ROWS)]
+    for made in share_out(partial(differentiate, units) for units in shares):
+        for unit, of_keys, of_bias in made:
+            gather((grad_key, grad_value), of_keys, unit)
+            total = None if bias is None or bias.is_matrix else bias.region(part, unit.at)
+            if total is not None and of_bias is not None:
+                total += of_bias
 
 
 def _block_gradients(
@@ -256,13 +215,12 @@ def _block_gradients(
     piece: Piece,
     row: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
     memory: list[_Buffer],
-    into: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    lock: Lock,
+    into: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None],
 ) -> None:
-    """Add one block's part of the gradients of (query, key, value)."""
+    """Add one block's part of the gradients of (query, key, value, bias)."""
     request, unit, rows, cols = scores.request, scores.unit, piece.rows, piece.cols
     grad_rows, lse, delta = row
-    own_query, own_key, own_value = into
+    own_query, own_key, own_value, region = into
     keys = slice(cols.start, cols.stop)
     size = (unit.query.shape[0], len(rows), len(cols))
     slope = memory[2].block(*size) if request.softcap is not None else None
@@ -280,26 +238,9 @@ def _block_gradients(
     else:
         add_product(own_value[:, keys], weights.mT, grad_rows)
     grad.sub_(delta).mul_(weights)
-    if scores.bias is not None and scores.bias.grad is not None:
-        with lock:  # heads and batch items may share a bias
-            scores.bias.add_grad(scores.part, rows, cols, grad, unit.at)
+    if scores.bias is not None and region is not None:
+        scores.bias.add_grad(region, rows, cols, grad)
     if slope is not None:
         grad *= slope
     add_product(own_query, grad, unit.key[:, keys])
     add_product(own_key[:, keys], grad.mT, unit.query[:, rows.start : rows.stop])
-
-
-def product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
-    """Products head by head; for one head without the detour over batches, a tenth faster."""
-    if len(left) == 1:
-        torch.mm(left[0], right[0], out=out[0])
-    else:
-        torch.bmm(left, right, out=out)
-
-
-def add_product(into: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Add products head by head, in place."""
-    if len(left) == 1:
-        into[0].addmm_(left[0], right[0])
-    else:
-        into.baddbmm_(left, right)

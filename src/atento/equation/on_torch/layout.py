@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from atento.equation.request import Request
 from atento.masks import Mask
 from atento.masks.mask import BoolArray
 
-__all__ = ["Part", "four_axes", "ones_where", "parts"]
+__all__ = ["Part", "four_axes", "may_be_spoilt", "ones_where", "parts"]
 
 
 def four_axes(array: torch.Tensor) -> torch.Tensor:
@@ -22,6 +22,17 @@ def four_axes(array: torch.Tensor) -> torch.Tensor:
     if array.ndim < 4:
         return array[(None,) * (4 - array.ndim)]
     return array.flatten(0, -4)
+
+
+def may_be_spoilt(request: Request) -> bool:
+    """Whether NaN or ∞ in a key that may not be seen could reach queries through 0 · NaN.
+
+    A sum of all numbers is finite only if all are (one that overflows costs time, nothing else).
+    """
+    if request.mask is None and request.bias is None:
+        return False
+    inputs = (request.query, request.key, request.value)
+    return not isfinite(sum(float(array.detach().sum()) for array in inputs))
 
 
 def ones_where(visible: BoolArray, like: torch.Tensor) -> torch.Tensor:

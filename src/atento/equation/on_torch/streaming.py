@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from math import isfinite
-from threading import Lock
 from typing import Any
 
 import torch
@@ -30,7 +28,7 @@ from atento.equation.on_torch.flash import (
     join,
     pad_features,
 )
-from atento.equation.on_torch.layout import Part, four_axes, parts
+from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, parts
 from atento.equation.on_torch.plan import is_causal
 from atento.equation.on_torch.workers import share_out
 from atento.equation.request import Request
@@ -50,6 +48,8 @@ MADE = 2048
 
 def stream(request: Request) -> Computed:
     """Output and log-sum-exp of a request, with their gradients where tensors ask for them."""
+    if 0 in (*request.output_shape, request.key.shape[-2]):
+        return dense(request, with_lse=True)
     values = bias_values(request.bias)
     output, lse = _Streaming.apply(  # type: ignore[no-untyped-call]
         request.query, request.key, request.value, values, request.sinks, request
@@ -70,10 +70,8 @@ class _Streaming(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.set_materialize_grads(False)
         with without_autocast(request.query.device.type):
-            output, lse = _forward(request)
-            ctx.finite = _cannot_be_spoilt(request) or isfinite(float(output.sum()))
-            if not ctx.finite:
-                output, lse = forward_by_rows(request)
+            ctx.finite = not may_be_spoilt(request)
+            output, lse = _forward(request) if ctx.finite else forward_by_rows(request)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(query, key, value, bias, sinks, output, lse)
             ctx.request = replace(request, query=None, key=None, value=None, bias=None, sinks=None)
@@ -130,11 +128,6 @@ def _through_dense(
         )
     )
     return tuple(next(found) if want else None for want in wanted)
-
-
-def _cannot_be_spoilt(request: Request) -> bool:
-    """Whether every key is seen by every query: then a NaN is rightly passed on."""
-    return request.mask is None and request.bias is None
 
 
 def by_kernel(request: Request) -> bool:
@@ -279,10 +272,11 @@ def _backward_by_kernel(
     grads = [part.queries(made[0]), part.keys(made[1]), part.keys(made[2])]
     batch, heads = query.shape[:2]
     group = heads // key.shape[1]
-    lock = Lock()
 
-    def differentiate(n: slice, own: slice, shared: slice, pieces: Iterable[Piece]) -> None:
-        """Add the gradients of some heads, for some of their queries."""
+    def differentiate(
+        n: slice, own: slice, shared: slice, pieces: Iterable[Piece]
+    ) -> tuple[slice, slice, torch.Tensor, torch.Tensor]:
+        """Add the gradients of some heads' queries; return those of their keys and values."""
         alone = n != EVERYTHING
         of_key, of_value = (
             torch.zeros_like(grad[n, shared]) if alone else grad for grad in grads[1:]
@@ -306,10 +300,7 @@ def _backward_by_kernel(
             grads[0][n, own, rows] += for_query[..., : grads[0].shape[-1]]
             of_key[:, :, cols] += for_key[..., : of_key.shape[-1]]
             of_value[:, :, cols] += for_value[..., : of_value.shape[-1]]
-        if alone:
-            with lock:  # heads may share a key head
-                grads[1][n, shared] += of_key
-                grads[2][n, shared] += of_value
+        return n, shared, of_key, of_value
 
     lengths = query.shape[2], key.shape[2]
     ways = torch.get_num_threads() // max(batch * heads, 1)
@@ -329,7 +320,9 @@ def _backward_by_kernel(
                 units = slice(n, n + 1), slice(head, head + 1), slice(kv, kv + 1)
                 own = chain.from_iterable(_row_pieces(part, t, lengths[1], bias) for t in some)
                 tasks.append(partial(differentiate, *units, own))
-    share_out(tasks)
+    for items, shared, of_key, of_value in share_out(tasks):
+        grads[1][items, shared] += of_key
+        grads[2][items, shared] += of_value
 
 
 def _kernel_pieces(part: Part, queries: int, keys: int, bias: BiasTiles | None) -> Iterator[Piece]:
@@ -337,7 +330,7 @@ def _kernel_pieces(part: Part, queries: int, keys: int, bias: BiasTiles | None) 
     made = isinstance(bias, DistanceTiles)  # its tiles are made, so they must be small
     if part.mask is None and not made:
         yield Piece(range(queries), range(keys), None)
-    elif is_causal(part.mask) and not made:
+    elif bias is None and is_causal(part.mask):
         yield Piece(range(queries), range(keys), None, causal=True)
     else:
         for tall in blocks(queries, HIGH):
@@ -350,7 +343,7 @@ def _row_pieces(part: Part, tall: range, keys: int, bias: BiasTiles | None) -> I
         for rows in blocks_of(tall, LOW):
             for piece in pieces(part.mask, rows, keys, LOW):
                 yield from piece.cut(MADE)
-    elif is_causal(part.mask):
+    elif bias is None and is_causal(part.mask):
         if tall.start:
             yield Piece(tall, range(min(tall.start, keys)), None)
         if tall.start < keys:

@@ -6,36 +6,50 @@ attention are many short operations: there it is better that each thread compute
 """
 
 import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["share_out"]
+__all__ = ["run_all", "share_out"]
+
+Result = TypeVar("Result")
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _lock = Lock()
 
 
-def share_out(tasks: Iterable[Callable[[], None]]) -> None:
-    """Run the tasks on as many threads as torch has; return when all are done.
+def share_out(tasks: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """Run the tasks on as many threads as torch has; their results in the order of the tasks.
 
-    They run without autograd. The first exception is raised here.
+    So what is added up from them is the same sum each time, whoever comes first. They run without
+    autograd. An exception is raised here.
     """
     threads = torch.get_num_threads()
     tasks = list(tasks)
     if threads == 1 or len(tasks) == 1:
         for task in tasks:
-            _without_autograd(task)
+            yield _without_autograd(task)
         return
-    for future in [_pool(threads).submit(_without_autograd, task) for task in tasks]:
-        future.result()
+    futures: list[Future[Result]] = [
+        _pool(threads).submit(_without_autograd, task) for task in tasks
+    ]
+    futures.reverse()
+    while futures:  # a result that was taken is not held any longer
+        yield futures.pop().result()
 
 
-def _without_autograd(task: Callable[[], None]) -> None:
+def run_all(tasks: Iterable[Callable[[], Any]]) -> None:
+    """`share_out`, for what the tasks do rather than for what they return."""
+    deque(share_out(tasks), maxlen=0)
+
+
+def _without_autograd(task: Callable[[], Result]) -> Result:
     with torch.no_grad():
-        task()
+        return task()
 
 
 def _pool(threads: int) -> ThreadPoolExecutor:
