@@ -12,6 +12,7 @@ import typer
 from atento import __version__
 from atento.cli import main
 from atento.equation import plan
+from atento.masks import Causal
 
 HEAVY = ("torch", "transformers", "tokenizers", "matplotlib", "hypothesis", "starlette")
 
@@ -239,12 +240,18 @@ def test_doctor_json(run):
         "short": "dense",
         "long": "streaming",
         "mask": "streaming",
+        "torch": "fused",
+        "torch_more": "streaming",
         "foreign": "dense",
         "explain": "dense",
     }
-    import torch  # the one row that doctor does not ask plan for
+    import array_api_strict
+    import torch  # the rows that doctor does not ask plan for
 
-    assert engines["foreign"] == plan(*[torch.ones(8, 4096, 4)] * 3).engine
+    tensors, foreign = [torch.ones(8, 4096, 4)] * 3, [array_api_strict.ones((8, 64, 4))] * 3
+    assert engines["torch"] == plan(*tensors).engine == plan(*tensors, mask=Causal()).engine
+    assert engines["torch_more"] == plan(*tensors, softcap=2.0).engine
+    assert engines["foreign"] == plan(*foreign).engine
     assert found["self_check"]["ok"] is True
     assert 0 < found["self_check"]["largest_error"] < 5.001e-5
     assert found["ok"] is (got.code == 0)

@@ -113,6 +113,8 @@ def _engines() -> list[dict[str, str]]:
         chosen = plan(array, array, array, mask=mask)
         rows.append({"request": name, "engine": chosen.engine, "reason": chosen.reason})
     # Named, not asked for: an array of theirs would mean to import torch here.
+    rows.append({"request": "torch", "engine": "fused", "reason": "torch_reason"})
+    rows.append({"request": "torch_more", "engine": "streaming", "reason": "torch_more_reason"})
     rows.append({"request": "foreign", "engine": "dense", "reason": "foreign_reason"})
     return [*rows, {"request": "explain", "engine": "dense", "reason": "trace_reason"}]
 
