@@ -56,7 +56,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value
         return value
-    if name in ("masks", "records"):
+    if name in ("masks", "nn", "positions", "records"):
         return import_module(f"atento.{name}")
     raise AttributeError(f"module 'atento' has no attribute {name!r}")
 

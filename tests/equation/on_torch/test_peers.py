@@ -191,7 +191,7 @@ def test_a_layer_of_keras(engine, causal):
     x = torch.from_numpy(normal(B, T, 11)).float()
     theirs = layer(x, x, use_causal_mask=causal)
     query, key, value, output = [
-        (torch.tensor(kernel.numpy()), torch.tensor(bias.numpy()))
+        (kernel.value.detach(), bias.value.detach())
         for kernel, bias in zip(layer.weights[::2], layer.weights[1::2], strict=True)
     ]
     heads = [
