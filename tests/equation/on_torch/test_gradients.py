@@ -9,7 +9,18 @@ import torch
 import atento
 from atento.masks import Causal, KeyPadding, Prefix, Rule, Segments, Window
 from atento.positions import Alibi, RelativeBias
-from torch_cases import ALL_WITH_ALL, DV, TQ, B, H, asked_for, normal, tensors
+from torch_cases import (
+    ALL_WITH_ALL,
+    DV,
+    FEW_MASKS,
+    FEW_OPTIONS,
+    TQ,
+    B,
+    H,
+    asked_for,
+    normal,
+    tensors,
+)
 
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
 OF_OUTPUT, OF_LSE = (torch.from_numpy(normal(B, H, TQ, size)) for size in (DV, 1))
@@ -42,14 +53,16 @@ def assert_same_gradients(found, wanted):
 
 @pytest.mark.parametrize(("mask", "option"), ALL_WITH_ALL)
 def test_streaming_has_the_gradients_of_the_equation(streaming, mask, option):
-    for of in ("output", "lse", "output and lse"):
+    each = ("output", "lse") if mask in FEW_MASKS or option in FEW_OPTIONS else ()
+    for of in (*each, "output and lse"):
         wanted = of_the_equation(mask, option, of)
         found = gradients(mask, option, streaming, of)
         assert len(found) == len(wanted)
         assert_same_gradients(found, wanted)
-    without = gradients(mask, option, streaming, with_options=False)
-    assert len(without) == 3
-    assert_same_gradients(without, of_the_equation(mask, option, "output"))
+    if each:
+        without = gradients(mask, option, streaming, with_options=False)
+        assert len(without) == 3
+        assert_same_gradients(without, of_the_equation(mask, option, "output"))
 
 
 @pytest.mark.parametrize("mask", ["everybody", "causal, start"])
