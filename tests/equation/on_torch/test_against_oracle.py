@@ -222,3 +222,18 @@ def test_blocks_of_the_usual_size(monkeypatch):
         )
         result = atento.attention(*inputs, mask=Causal("end") & ~Prefix(5), engine="streaming")
         assert_equal(result, output, 1e-12)
+
+
+@pytest.mark.parametrize("hidden", [range(3, 9), range(5, 10)])
+@pytest.mark.parametrize("option", ["plain", "softcap", "T5"])
+def test_blocks_that_nobody_sees_between_blocks_that_all_see(engine, hidden, option):
+    """What is left out must not be joined to its neighbours."""
+    keep = ~np.isin(np.arange(TK), hidden)
+    asked, _ = asked_for("everybody", option)
+    told = OPTIONS[option][0] | OPTIONS[option][1]
+    output, _, lse = attention_oracle(QUERY, KEY, VALUE, visible=keep, **told)
+    found = atento.attention(
+        *tensors(), **asked | {"mask": KeyPadding(keep)}, engine=engine, return_lse=True
+    )
+    assert_equal(found[0], output, 1e-12)
+    assert_equal(found[1], lse, 1e-12)

@@ -233,3 +233,14 @@ def test_gradients_of_each_example():
     for index, own in enumerate(found):
         wanted = torch.func.grad(loss)(*(array[index] for array in many))
         torch.testing.assert_close(own, wanted, **SAME)
+
+
+def test_dropout_where_the_seed_cannot_be_looked_at():
+    with FakeTensorMode():
+        tensors = [torch.empty(array.shape, dtype=torch.float64) for array in inputs()]
+        for seed in (None, torch.zeros((), dtype=torch.int64), 5):
+            output = atento.attention(*tensors, dropout=0.5, seed=seed)
+            assert output.shape == (B, H, T, DV)
+    on_meta = [array.to("meta") for array in inputs()]
+    for seed in (None, 5):
+        assert atento.attention(*on_meta, dropout=0.5, seed=seed).is_meta
