@@ -30,7 +30,7 @@ from atento.equation.on_torch.flash import (
 )
 from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, parts
 from atento.equation.on_torch.plan import is_causal
-from atento.equation.on_torch.workers import share_out
+from atento.equation.on_torch.workers import run_all, share_out
 from atento.equation.request import Request
 from atento.equation.schedule import Piece, blocks, blocks_of, pieces, tall_pieces
 from atento.positions.distance_bias import DistanceBias
@@ -39,8 +39,6 @@ __all__ = ["stream"]
 
 LOW, HIGH = 256, 1024
 """Queries in a block, where much of it is masked and where little is; keys are looked at by LOW."""
-
-EVERYTHING = slice(None)
 
 MADE = 2048
 """Keys in a piece at most where the bias is made for it from distances."""
@@ -193,24 +191,61 @@ def _forward_by_kernel(
         for array in (part.queries(query), part.keys(key), part.keys(value))
     )
     output, lse = part.queries(output), part.queries(lse)
-    before = None
-    for piece in _kernel_pieces(part, query.shape[2], key.shape[2], bias):
-        rows, cols = _slice(piece.rows), _slice(piece.cols)
-        tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
-        more, more_lse = forward_piece(
-            query[:, :, rows],
-            key[:, :, cols],
-            value[:, :, cols],
-            request.scale,
-            additive(piece, tile, query),
-            piece.causal,
-        )
-        more = more[..., : output.shape[-1]]
-        if piece.rows == before:
-            join(output[:, :, rows], lse[:, :, rows], more, more_lse)
-        else:
-            output[:, :, rows], lse[:, :, rows] = more, more_lse
-        before = piece.rows
+    group = query.shape[1] // key.shape[1]
+
+    def attend(n: slice, shared: slice, pieces: Iterable[Piece]) -> None:
+        own = slice(shared.start * group, shared.stop * group)
+        before = None
+        for piece in pieces:
+            rows, cols = _slice(piece.rows), _slice(piece.cols)
+            tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
+            more, more_lse = forward_piece(
+                query[n, own, rows],
+                key[n, shared, cols],
+                value[n, shared, cols],
+                request.scale,
+                additive(piece, _share_of(tile, n, own), query),
+                piece.causal,
+            )
+            more = more[..., : output.shape[-1]]
+            if piece.rows == before:
+                join(output[n, own, rows], lse[n, own, rows], more, more_lse)
+            else:
+                output[n, own, rows], lse[n, own, rows] = more, more_lse
+            before = piece.rows
+
+    lengths, threads = (query.shape[2], key.shape[2]), torch.get_num_threads()
+    whole = _whole(part, *lengths, bias)
+    if whole is not None:  # the kernel shares it out by itself
+        attend(slice(0, query.shape[0]), slice(0, key.shape[1]), [whole])
+        return
+    talls = list(blocks(lengths[0], HIGH))
+    shares = _shares(query.shape[0], key.shape[1], -(-2 * threads // len(talls)))
+    run_all(
+        partial(attend, n, shared, _row_pieces(part, tall, lengths[1], bias))
+        for tall in talls
+        for n, shared in shares
+    )
+
+
+def _share_of(tile: torch.Tensor | None, n: slice, heads: slice) -> torch.Tensor | None:
+    """The tile of some batch items and heads; an axis of size 1 serves all."""
+    if tile is None:
+        return None
+    batch, own = (
+        slice(None) if size == 1 else s for size, s in zip(tile.shape, (n, heads), strict=False)
+    )
+    return tile[batch, own]
+
+
+def _shares(batch: int, kv_heads: int, wanted: int) -> list[tuple[slice, slice]]:
+    """(batch, key head) in about as many shares as wanted, or as many as there are units."""
+    per_item = min(kv_heads, max(1, -(-wanted // batch)))
+    return [
+        (_slice(items), _slice(heads))
+        for items in blocks(batch, max(1, -(-batch // wanted)))
+        for heads in blocks(kv_heads, -(-kv_heads // per_item))
+    ]
 
 
 def _backward(
@@ -274,18 +309,14 @@ def _backward_by_kernel(
     group = heads // key.shape[1]
 
     def differentiate(
-        n: slice, own: slice, shared: slice, pieces: Iterable[Piece]
+        n: slice, shared: slice, pieces: Iterable[Piece]
     ) -> tuple[slice, slice, torch.Tensor, torch.Tensor]:
         """Add the gradients of some heads' queries; return those of their keys and values."""
-        alone = n != EVERYTHING
-        of_key, of_value = (
-            torch.zeros_like(grad[n, shared]) if alone else grad for grad in grads[1:]
-        )
+        own = slice(shared.start * group, shared.stop * group)
+        of_key, of_value = (torch.zeros_like(grad[n, shared]) for grad in grads[1:])
         for piece in pieces:
             rows, cols = _slice(piece.rows), _slice(piece.cols)
             tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
-            if tile is not None and alone:
-                tile = tile.expand(batch, heads, *tile.shape[2:])[n, own]
             for_query, for_key, for_value = backward_piece(
                 grad_output[n, own, rows],
                 query[n, own, rows],
@@ -294,7 +325,7 @@ def _backward_by_kernel(
                 output[n, own, rows],
                 lse[n, own, rows],
                 request.scale,
-                additive(piece, tile, query),
+                additive(piece, _share_of(tile, n, own), query),
                 piece.causal,
             )
             grads[0][n, own, rows] += for_query[..., : grads[0].shape[-1]]
@@ -302,43 +333,39 @@ def _backward_by_kernel(
             of_value[:, :, cols] += for_value[..., : of_value.shape[-1]]
         return n, shared, of_key, of_value
 
-    lengths = query.shape[2], key.shape[2]
-    ways = torch.get_num_threads() // max(batch * heads, 1)
-    if ways < 2:
-        whole = _kernel_pieces(part, *lengths, bias)
-        differentiate(EVERYTHING, EVERYTHING, EVERYTHING, whole)
-        return
-    # The kernel works on one core per head. With fewer heads than cores the queries are shared out.
-    talls = list(blocks(lengths[0], HIGH))
+    lengths, threads = (query.shape[2], key.shape[2]), torch.get_num_threads()
+    whole = _whole(part, *lengths, bias)
     tasks = []
-    for n in range(batch):
-        for head in range(heads):
-            kv = head // group
+    if whole is not None and batch * heads >= threads:  # the kernel shares it out by itself
+        everything = slice(0, batch), slice(0, key.shape[1])
+        tasks.append(partial(differentiate, *everything, [whole]))
+    else:
+        # It works on one core per head: with fewer key heads than cores queries are shared out.
+        shares = _shares(batch, key.shape[1], 2 * threads)
+        ways = -(-threads // len(shares))
+        talls = list(blocks(lengths[0], HIGH))
+        for n, shared in shares:
             for way in range(ways):
                 # Early and late queries in turn: under a causal mask the late ones see more.
                 some = [*talls[way :: 2 * ways], *talls[2 * ways - 1 - way :: 2 * ways]]
-                units = slice(n, n + 1), slice(head, head + 1), slice(kv, kv + 1)
                 own = chain.from_iterable(_row_pieces(part, t, lengths[1], bias) for t in some)
-                tasks.append(partial(differentiate, *units, own))
-    for items, shared, of_key, of_value in share_out(tasks):
-        grads[1][items, shared] += of_key
-        grads[2][items, shared] += of_value
+                tasks.append(partial(differentiate, n, shared, own))
+    for n, shared, of_key, of_value in share_out(tasks):
+        grads[1][n, shared] += of_key
+        grads[2][n, shared] += of_value
 
 
-def _kernel_pieces(part: Part, queries: int, keys: int, bias: BiasTiles | None) -> Iterator[Piece]:
-    """The rectangles to hand to the kernel, those of the same queries one after the other."""
-    made = isinstance(bias, DistanceTiles)  # its tiles are made, so they must be small
-    if part.mask is None and not made:
-        yield Piece(range(queries), range(keys), None)
-    elif bias is None and is_causal(part.mask):
-        yield Piece(range(queries), range(keys), None, causal=True)
-    else:
-        for tall in blocks(queries, HIGH):
-            yield from _row_pieces(part, tall, keys, bias)
+def _whole(part: Part, queries: int, keys: int, bias: BiasTiles | None) -> Piece | None:
+    """Everything as one rectangle, where the kernel computes it so."""
+    if part.mask is None and not isinstance(bias, DistanceTiles):
+        return Piece(range(queries), range(keys), None)
+    if bias is None and is_causal(part.mask):
+        return Piece(range(queries), range(keys), None, causal=True)
+    return None
 
 
 def _row_pieces(part: Part, tall: range, keys: int, bias: BiasTiles | None) -> Iterator[Piece]:
-    """The same, for some of the queries."""
+    """The rectangles of some queries, those of the same queries one after the other."""
     if isinstance(bias, DistanceTiles):
         for rows in blocks_of(tall, LOW):
             for piece in pieces(part.mask, rows, keys, LOW):
