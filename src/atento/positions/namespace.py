@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from atento._arrays import FLOATS, HALVES, dtype_name
+from atento._arrays import FLOATS, HALVES, dtype_name, is_numpy, is_torch, torch_namespace
 from atento._errors import DTypeError
 
 __all__ = ["as_array", "as_float_array", "library_of", "namespace_of", "table_dtype"]
@@ -15,18 +15,15 @@ def namespace_of(array: Any) -> ModuleType:
     """The array API namespace of this array.
 
     `array_api_compat.array_namespace` answers from caches that ``torch.compile`` cannot look
-    into; so the one library that traces its users is recognised here by its element types.
+    into; so the one library that traces its users is recognised here.
     """
-    if isinstance(array, (np.ndarray, np.generic)):  # a tuple: PyTorch cannot trace the union
+    if is_numpy(array):
         return np
     if hasattr(array, "__array_namespace__"):
         speaks_for_itself: ModuleType = array.__array_namespace__()
         return speaks_for_itself
-    if str(array.dtype).startswith("torch."):
-        import array_api_compat.torch
-
-        traced: ModuleType = array_api_compat.torch
-        return traced
+    if is_torch(array):
+        return torch_namespace()
     import array_api_compat
 
     found: ModuleType = array_api_compat.array_namespace(array)

@@ -17,6 +17,7 @@ import torch
 
 from atento.equation.computed import Computed
 from atento.equation.dense import dense
+from atento.equation.on_torch.again import differentiable_gradients
 from atento.equation.on_torch.autocast import without_autocast
 from atento.equation.on_torch.bias import BiasTiles, DistanceTiles, bias_tiles, bias_values
 from atento.equation.on_torch.blocks import backward_blocks, forward_blocks
@@ -84,7 +85,9 @@ class _Streaming(torch.autograd.Function):
             return (None,) * 6
         request = _restored(ctx, inputs)
         if torch.is_grad_enabled():  # backward of backward
-            return (*_through_dense(request, inputs, wanted, grads), None)
+            again = dense(request, with_lse=True)
+            both = (again.output, again.lse)
+            return (*differentiable_gradients(both, grads, inputs, wanted), None)
         with without_autocast(request.query.device.type):
             if ctx.finite:
                 made = _backward(request, inputs, wanted, output, lse, grads)
@@ -105,27 +108,6 @@ def _restored(ctx: Any, inputs: list[Any]) -> Request:
         bias = DistanceBias(bias, ctx.distances.lengths)
     without: Request = ctx.request
     return replace(without, query=query, key=key, value=value, bias=bias, sinks=sinks)
-
-
-def _through_dense(
-    request: Request, inputs: list[Any], wanted: tuple[bool, ...], grads: tuple[Any, ...]
-) -> tuple[torch.Tensor | None, ...]:
-    made = dense(request, with_lse=True)
-    asked = [
-        (value, grad)
-        for value, grad in zip((made.output, made.lse), grads, strict=True)
-        if grad is not None
-    ]
-    found = iter(
-        torch.autograd.grad(
-            [value for value, _ in asked],
-            [tensor for tensor, want in zip(inputs, wanted, strict=True) if want],
-            [grad for _, grad in asked],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return tuple(next(found) if want else None for want in wanted)
 
 
 def by_kernel(request: Request) -> bool:

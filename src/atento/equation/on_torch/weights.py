@@ -13,6 +13,7 @@ import torch
 
 from atento.equation.computed import Computed
 from atento.equation.dense import dense
+from atento.equation.on_torch.again import differentiable_gradients
 from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, ones_where, parts
 from atento.equation.on_torch.memory import fresh
 from atento.equation.on_torch.units import Unit, add_product, cut, gather, product
@@ -72,7 +73,9 @@ class _InPlace(torch.autograd.Function):
             return (None,) * 4
         request: Request = replace(ctx.request, query=query, key=key, value=value)
         if torch.is_grad_enabled():  # backward of backward
-            return (*_through_dense(request, ctx.needs_input_grad[:3], grads), None)
+            again = dense(request, with_weights=True)
+            both, wanted = (again.output, again.weights), ctx.needs_input_grad[:3]
+            return (*differentiable_gradients(both, grads, (query, key, value), wanted), None)
         inputs = tuple(map(four_axes, (query, key, value)))
         made = [torch.zeros_like(array) for array in inputs]
         rows = [None if grad is None else four_axes(grad) for grad in grads]
@@ -165,25 +168,3 @@ def _differentiate(
     units = cut(request, part, inputs, _size(keys), CELLS)
     for unit, of_keys in share_out(partial(differentiate, unit) for unit in units):
         gather((for_key, for_value), of_keys, unit)
-
-
-def _through_dense(
-    request: Request, wanted: tuple[bool, ...], grads: tuple[torch.Tensor | None, ...]
-) -> tuple[torch.Tensor | None, ...]:
-    made = dense(request, with_weights=True)
-    asked = [
-        (value, grad)
-        for value, grad in zip((made.output, made.weights), grads, strict=True)
-        if grad is not None
-    ]
-    inputs = (request.query, request.key, request.value)
-    found = iter(
-        torch.autograd.grad(
-            [value for value, _ in asked],
-            [tensor for tensor, want in zip(inputs, wanted, strict=True) if want],
-            [grad for _, grad in asked],
-            create_graph=True,
-            allow_unused=True,
-        )
-    )
-    return tuple(next(found) if want else None for want in wanted)
