@@ -103,6 +103,7 @@ def test_lengths_that_differ_need_an_alignment():
         alibi(2, 7, 11)
     assert str(caught.value) == (
         "Alibi(2) needs align= when the lengths differ: there are 7 queries and 11 keys. "
-        'align="start": query i stands at key i. align="end": the last query stands at the last '
+        'align="start": query i stands at key i (as PyTorch\'s is_causal). '
+        'align="end": the last query stands at the last '
         "key (decoding with a cache)."
     )

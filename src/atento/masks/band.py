@@ -4,16 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from atento._errors import InputError, ShapeError
-from atento.masks.mask import ALL, NONE, Align, BoolArray, Coverage, Mask, Tile
+from atento._alignment import Align, key_offset
+from atento._errors import InputError
+from atento.masks.mask import ALL, NONE, BoolArray, Coverage, Mask, Tile
 
-__all__ = ["Band", "aligned_offset", "check_align"]
-
-
-def check_align(rule: str, align: object) -> None:
-    """Refuse an alignment other than "start", "end" and None."""
-    if align not in (None, "start", "end"):
-        raise InputError(f'{rule}: align must be "start" or "end"; got {align!r}.')
+__all__ = ["Band", "aligned_offset"]
 
 
 def aligned_offset(rule: Mask, align: Align, shape: tuple[int, ...] | None) -> int:
@@ -29,14 +24,7 @@ def aligned_offset(rule: Mask, align: Align, shape: tuple[int, ...] | None) -> i
                 "say them first, as in mask.bind((Tq, Tk)).tile(rows, cols)."
             )
         return 0
-    Tq, Tk = shape[-2:]
-    if align is None and Tq != Tk:
-        raise ShapeError(
-            f"{rule!r} needs align= when the lengths differ: there are {Tq} queries and {Tk} keys. "
-            f'align="start": query i stands at key i (as PyTorch\'s is_causal). '
-            f'align="end": the last query stands at the last key (decoding with a cache).'
-        )
-    return Tk - Tq if align == "end" else 0
+    return key_offset(rule, align, *shape[-2:])
 
 
 class Band(Mask):

@@ -1,7 +1,8 @@
 """Causal: no query looks ahead."""
 
-from atento.masks.band import Band, aligned_offset, check_align
-from atento.masks.mask import Align, Mask, Tile
+from atento._alignment import Align, check_align
+from atento.masks.band import Band, aligned_offset
+from atento.masks.mask import Mask, Tile
 
 __all__ = ["Causal"]
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from atento._errors import DTypeError, ShapeError
 
-__all__ = ["ALL", "NONE", "Align", "BoolArray", "Coverage", "Mask", "Span", "Tile", "as_mask"]
+if TYPE_CHECKING:
+    from atento._alignment import Align
+
+__all__ = ["ALL", "NONE", "BoolArray", "Coverage", "Mask", "Span", "Tile", "as_mask"]
 
 type_names = "Causal, Window, KeyPadding, Segments, Prefix, Explicit, Rule"
 
@@ -32,7 +35,6 @@ NONE = Coverage.NONE
 BoolArray = npt.NDArray[np.bool_]
 Tile = Coverage | BoolArray
 Span = range | slice | tuple[int, int]
-Align = Literal["start", "end"] | None
 
 
 class Mask(ABC):

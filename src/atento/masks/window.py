@@ -1,8 +1,9 @@
 """Window: only keys nearby."""
 
+from atento._alignment import Align, check_align
 from atento._errors import InputError
-from atento.masks.band import Band, aligned_offset, check_align
-from atento.masks.mask import Align, Mask, Tile
+from atento.masks.band import Band, aligned_offset
+from atento.masks.mask import Mask, Tile
 
 __all__ = ["Window"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from atento.positions.alignment import Align, check_align, key_offset
+from atento._alignment import Align, check_align, key_offset
 from atento.positions.checks import lengths, whole_number
 from atento.positions.distance_bias import DistanceBias
 from atento.positions.rule_shape import distances, per_head

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from atento._alignment import Align, check_align, key_offset
 from atento._arrays import dtype_name
 from atento._errors import DTypeError, InputError, ShapeError
-from atento.positions.alignment import Align, check_align, key_offset
 from atento.positions.checks import lengths, whole_number
 from atento.positions.distance_bias import DistanceBias
 from atento.positions.namespace import as_array, as_float_array, library_of, namespace_of

@@ -24,7 +24,7 @@ def key_offset(rule: object, align: Align, Tq: int, Tk: int) -> int:
     if align is None and Tq != Tk:
         raise ShapeError(
             f"{rule!r} needs align= when the lengths differ: there are {Tq} queries and {Tk} "
-            f'keys. align="start": query i stands at key i. '
+            f'keys. align="start": query i stands at key i (as PyTorch\'s is_causal). '
             f'align="end": the last query stands at the last key (decoding with a cache).'
         )
     return Tk - Tq if align == "end" else 0
