@@ -5,7 +5,7 @@ So blocking, threads, devices and the engine chosen cannot change it.
 
 from typing import Any
 
-__all__ = ["kept"]
+__all__ = ["column_words", "kept", "mixed", "row_words", "threshold"]
 
 WORD = 2**32 - 1
 FIRST, SECOND = 0x7FEB352D, 0x846CA68B
@@ -31,15 +31,34 @@ def kept(seed: Any, rate: float, unit: Any, query: Any, key: Any, xp: Any) -> An
     Returns:
         Bools of the shape to which the three broadcast.
     """
+    word = mixed(row_words(seed, unit, query, xp), column_words(key, xp), xp)
+    pairs: Any = word >= threshold(rate)
+    return pairs
+
+
+def row_words(seed: Any, unit: Any, query: Any, xp: Any) -> Any:
+    """The int32 word of each unit and query."""
     source = _mix((seed & WORD) ^ _mix((seed >> 32) & WORD))
-    row = _mix(query ^ _mix(unit ^ source))
-    column = _mix((key + GOLDEN) & WORD)
-    word = xp.astype(row, xp.int32) ^ xp.astype(column, xp.int32)
+    return xp.astype(_mix(query ^ _mix(unit ^ source)), xp.int32)
+
+
+def column_words(key: Any, xp: Any) -> Any:
+    """The int32 word of each key."""
+    return xp.astype(_mix((key + GOLDEN) & WORD), xp.int32)
+
+
+def mixed(rows: Any, columns: Any, xp: Any, out: Any = None, spare: Any = None) -> Any:
+    """The int32 word of each pair; in ``out`` where one is given, with room for a step."""
+    word = xp.bitwise_xor(rows, columns, out=out)
     word *= FIRST
-    word ^= word >> 15
+    word ^= xp.bitwise_right_shift(word, 15, out=spare)
     word *= SECOND - 2**32
-    kept_pairs: Any = word >= round(rate * 2**32) - 2**31
-    return kept_pairs
+    return word
+
+
+def threshold(rate: float) -> int:
+    """A pair is kept when its word is not below this."""
+    return round(rate * 2**32) - 2**31
 
 
 def _mix(word: Any) -> Any:

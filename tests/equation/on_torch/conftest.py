@@ -7,8 +7,8 @@ SIZES = {
     f"{MODULES}.streaming.LOW": 3,
     f"{MODULES}.streaming.HIGH": 5,
     f"{MODULES}.streaming.MADE": 4,
-    f"{MODULES}.blocks.ROWS": 3,
-    f"{MODULES}.blocks.COLS": 5,
+    f"{MODULES}.blocks.FORWARD": (2, 6),
+    f"{MODULES}.blocks.BACKWARD": (3, 5),
     f"{MODULES}.by_rows.CELLS": 300,
     "atento.equation.schedule.WIDEST": 4,
 }

@@ -81,8 +81,8 @@ def test_fused_has_the_gradients_of_the_equation(mask, small_blocks):
 b, hkv, g, Tq, Tk, d, dv = 1, 1, 2, 3, 5, 2, 1
 
 SMALL = {
-    "blocks.ROWS": 2,
-    "blocks.COLS": 2,
+    "blocks.FORWARD": (2, 2),
+    "blocks.BACKWARD": (2, 2),
     "streaming.LOW": 2,
     "streaming.HIGH": 3,
     "streaming.MADE": 3,

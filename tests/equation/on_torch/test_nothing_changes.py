@@ -25,8 +25,8 @@ def test_blocks_of_any_size(option, sizes, monkeypatch):
         "on_torch.streaming.LOW": rows,
         "on_torch.streaming.HIGH": 2 * rows,
         "on_torch.streaming.MADE": cols,
-        "on_torch.blocks.ROWS": rows,
-        "on_torch.blocks.COLS": cols,
+        "on_torch.blocks.FORWARD": (rows, cols),
+        "on_torch.blocks.BACKWARD": (cols, rows),
         "schedule.WIDEST": widest,
     }.items():
         monkeypatch.setattr(f"atento.equation.{name}", size)

@@ -1,5 +1,6 @@
 """The bias of a request, tile by tile, and where its gradient gathers."""
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -34,6 +35,11 @@ class BiasTiles:
         (batch, head, rows, cols) for the whole part, or (head, rows, cols) for one unit of it.
         """
         return self._block(_of(part.broadcast(self.values), unit), rows, cols)
+
+    @cached_property
+    def hides(self) -> bool:
+        """Whether −∞ stands in it: a mask written as a bias."""
+        return not self.values.amin() > -torch.inf  # NaN may stand before it
 
     @property
     def is_matrix(self) -> bool:

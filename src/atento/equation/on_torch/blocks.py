@@ -2,19 +2,18 @@
 
 For each block of queries the blocks of keys pass by with a running maximum and sum, as in the
 streaming engine for NumPy; backward computes each block of weights again from the log-sum-exp
-(Dao et al. 2022, arXiv 2205.14135, algorithm 4). Every operation writes into a buffer that serves
+(Dao et al. 2022, arXiv 2205.14135, algorithm 4). Every operation writes into memory that serves
 for all blocks: fresh memory would cost more than the arithmetic.
 """
 
 from collections.abc import Iterator
 from functools import partial
 
-import array_api_compat.torch as xp
 import torch
 
-from atento.equation.dropout import kept
 from atento.equation.on_torch.bias import BiasTiles
-from atento.equation.on_torch.layout import Part, ones_where
+from atento.equation.on_torch.keep import Keep
+from atento.equation.on_torch.layout import Part, ones_where, penalty
 from atento.equation.on_torch.units import Unit, add_product, cut, gather, product
 from atento.equation.on_torch.workers import run_all, share_out
 from atento.equation.request import Request
@@ -22,9 +21,9 @@ from atento.equation.schedule import Piece, pieces
 
 __all__ = ["backward_blocks", "forward_blocks"]
 
-ROWS, COLS = 256, 512
-"""Queries × keys of a block: the three buffers of backward, 0.5 MB each in float32, stay in a
-core's second-level cache."""
+FORWARD, BACKWARD = (128, 1024), (256, 512)
+"""Queries × keys of a block: in float32 half a MB, so that the three or four that are at work stay
+in a core's second-level cache. Forward has one sum per row to keep, backward two per column."""
 
 Gradients = tuple[Unit, tuple[torch.Tensor, torch.Tensor], torch.Tensor | None]
 """What one unit leaves: the gradients of its keys and values, and of a bias that is no matrix."""
@@ -33,58 +32,66 @@ LOWEST = {torch.float32: -87.0, torch.float64: -708.0}
 """exp of these is close to the last normal number; exp is tens of times slower below."""
 
 
-class _Buffer:
-    """Memory for one block of scores, weights or gradients, used again for every block."""
+class _Memory:
+    """Room for one block of scores, weights or gradients, used again for every block."""
 
-    def __init__(self, like: torch.Tensor) -> None:
-        self.memory = like.new_empty(like.shape[0] * ROWS * COLS)
+    def __init__(self, like: torch.Tensor, size: tuple[int, int]) -> None:
+        self.numbers = like.new_empty(like.shape[0] * size[0] * size[1])
 
     def block(self, heads: int, rows: int, cols: int) -> torch.Tensor:
-        return self.memory[: heads * rows * cols].view(heads, rows, cols)
+        return self.numbers[: heads * rows * cols].view(heads, rows, cols)
 
 
 class _Scores:
-    """The scores of a block, on their way to weights, and back."""
+    """The scores of a unit, block by block, on their way to weights and back."""
 
-    def __init__(self, request: Request, part: Part, unit: Unit, bias: BiasTiles | None) -> None:
-        self.request, self.part, self.unit, self.bias = request, part, unit, bias
+    def __init__(
+        self,
+        request: Request,
+        part: Part,
+        unit: Unit,
+        bias: BiasTiles | None,
+        size: tuple[int, int],
+    ) -> None:
+        self.part, self.unit, self.bias, self.softcap = part, unit, bias, request.softcap
+        self.hides = bias is not None and bias.hides
         self.lowest = LOWEST[unit.query.dtype]
+        self.columns = size[1]
+        self.keep = Keep(request, unit, size) if request.dropout else None
+
+    def pieces(self, rows: range) -> Iterator[Piece]:
+        """The blocks of keys that a block of queries looks at."""
+        for piece in pieces(self.part.mask, rows, self.unit.key.shape[1], self.columns):
+            yield from piece.cut(self.columns)
 
     def compute(
-        self, piece: Piece, out: torch.Tensor, slope: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Scores without the mask, and the mask as 0 and 1 (None where all attend).
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        piece: Piece,
+        out: torch.Tensor,
+        slope: torch.Tensor | None = None,
+    ) -> torch.Tensor | None:
+        """Fill ``out`` with scores without the mask; the mask as 0 and 1 (None where all attend).
 
         ``slope`` is filled with the derivative of the softcap, 1 − tanh².
         """
-        unit, rows, cols = self.unit, piece.rows, piece.cols
-        query = unit.query[:, rows.start : rows.stop]
-        key = unit.key[:, cols.start : cols.stop]
         product(query, key.mT, out)
-        if self.request.softcap is not None:
+        if self.softcap is not None:
             out.tanh_()
             if slope is not None:
                 torch.mul(out, out, out=slope).neg_().add_(1)
-            out *= self.request.softcap
+            out *= self.softcap
         visible = None
         if piece.visible is not None:
             visible = ones_where(piece.visible, out)
         if self.bias is not None:
-            tile = self.bias.tile(self.part, rows, cols, unit.at)
+            tile = self.bias.tile(self.part, piece.rows, piece.cols, self.unit.at)
             out += tile
-            if tile.amin() == -torch.inf:  # a mask written as a bias
+            if self.hides:
                 seen = (tile != -torch.inf).to(out.dtype)
                 visible = seen if visible is None else visible * seen
-        return out, visible
-
-    def keep(self, rows: range, cols: range) -> torch.Tensor:
-        """1 where dropout keeps the pair, otherwise 0."""
-        request, device = self.request, self.unit.query.device
-        query = torch.arange(rows.start, rows.stop, device=device)[:, None]
-        key = torch.arange(cols.start, cols.stop, device=device)
-        units = self.unit.units.to(device)[:, None, None]
-        pairs: torch.Tensor = kept(request.seed, request.dropout, units, query, key, xp)
-        return pairs.to(self.unit.query.dtype)
+        return visible
 
 
 def forward_blocks(
@@ -99,50 +106,46 @@ def forward_blocks(
     output, lse = part.queries(output), part.queries(lse)
 
     def attend(unit: Unit) -> None:
-        scores, buffer = _Scores(request, part, unit, bias), _Buffer(unit.query)
+        scores = _Scores(request, part, unit, bias, FORWARD)
+        memory, own, own_lse = _Memory(unit.query, FORWARD), output[unit.at], lse[unit.at]
         for rows in unit.rows:
-            summed, total, top = _pass(scores, rows, buffer)
-            empty = total == 0
-            span = slice(rows.start, rows.stop)
-            total_kept = total * (1 - request.dropout)  # what is kept grows by this much
-            output[unit.at][:, span] = summed / torch.where(empty, 1, total_kept)
-            lse[unit.at][:, span] = torch.where(empty, -torch.inf, top + total.log())[..., 0]
+            summed, total, top = _pass(scores, rows, memory)
+            own_lse[:, rows.start : rows.stop] = (top + total.log())[..., 0]
+            total *= 1 - request.dropout  # what is kept grows by this much
+            total.clamp_min_(torch.finfo(total.dtype).tiny)  # nothing over nothing is 0
+            torch.div(summed, total, out=own[:, rows.start : rows.stop])
 
-    run_all(partial(attend, unit) for unit in cut(request, part, inputs, ROWS))
+    run_all(partial(attend, unit) for unit in cut(request, part, inputs, FORWARD[0]))
 
 
 def _pass(
-    scores: _Scores, rows: range, buffer: _Buffer
+    scores: _Scores, rows: range, memory: _Memory
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Σ exp(score − m) value, Σ exp(score − m) and m for one block of queries."""
     unit = scores.unit
-    heads, keys = unit.query.shape[0], unit.key.shape[1]
+    heads, lowest = unit.query.shape[0], torch.finfo(unit.query.dtype).min
+    query = unit.query[:, rows.start : rows.stop]
     summed = unit.value.new_zeros(heads, len(rows), unit.value.shape[-1])
     total = summed.new_zeros(heads, len(rows), 1)
     top = torch.full_like(total, -torch.inf)
-    for piece in _small_pieces(scores, rows, keys):
-        cols = piece.cols
-        block, visible = scores.compute(piece, buffer.block(heads, len(rows), len(cols)))
+    for piece in scores.pieces(rows):
+        keys = slice(piece.cols.start, piece.cols.stop)
+        block = memory.block(heads, len(rows), len(piece.cols))
+        visible = scores.compute(query, unit.key[:, keys], piece, block)
         if visible is not None:
-            block += 1 - 1 / visible  # −inf where hidden: the maximum is that of what is seen
+            block += penalty(visible.clone())
         higher = torch.maximum(top, block.amax(-1, keepdim=True))
-        shift = torch.where(higher == -torch.inf, 0, higher)
-        shrink = torch.exp(top - shift)
+        shift = higher.clamp_min(lowest)  # −∞ − (−∞) would be NaN where nothing was seen
+        shrink = top.sub_(shift).exp_()
         block.sub_(shift).clamp_min_(scores.lowest).exp_()
         if visible is not None:
             block *= visible
         total = total.mul_(shrink).add_(block.sum(-1, keepdim=True))
-        if scores.request.dropout:
-            block *= scores.keep(rows, cols)
-        value = unit.value[:, cols.start : cols.stop]
-        add_product(summed.mul_(shrink), block, value)
+        if scores.keep is not None:
+            block = scores.keep.only(block, scores.keep.pairs(rows, piece.cols), out=block)
+        add_product(summed.mul_(shrink), block, unit.value[:, keys])
         top = higher
     return summed, total, top
-
-
-def _small_pieces(scores: _Scores, rows: range, keys: int) -> Iterator[Piece]:
-    for piece in pieces(scores.part.mask, rows, keys, COLS):
-        yield from piece.cut(COLS)
 
 
 def backward_blocks(
@@ -173,35 +176,43 @@ def backward_blocks(
         return [of_unit(unit) for unit in units]
 
     def of_unit(unit: Unit) -> Gradients:
-        scores = _Scores(request, part, unit, bias)
-        memory = [_Buffer(unit.query) for _ in range(2 + (request.softcap is not None))]
-        own_key, own_value = torch.zeros_like(unit.key), torch.zeros_like(unit.value)
-        region = None if bias is None else bias.region(part, unit.at)
-        if bias is not None and region is not None and not bias.is_matrix:
-            region = torch.zeros_like(region)
+        scores = _Scores(request, part, unit, bias, BACKWARD)
+        memory = [_Memory(unit.query, BACKWARD) for _ in range(2 + (request.softcap is not None))]
+        of_key, of_value = torch.zeros_like(unit.key), torch.zeros_like(unit.value)
+        of_bias = None if bias is None else bias.region(part, unit.at)
+        if bias is not None and of_bias is not None and not bias.is_matrix:
+            of_bias = torch.zeros_like(of_bias)
+        of_query = grad_query[unit.at]
+        of_output = grad_output[unit.at]
+        row_lse, row_delta = (array[unit.at][..., None] for array in (lse, delta))
+        columns: dict[range, tuple[torch.Tensor, ...]] = {}
         for rows in unit.rows:
             span = slice(rows.start, rows.stop)
-            row = (
-                grad_output[unit.at][:, span],
-                lse[unit.at][:, span, None],
-                delta[unit.at][:, span, None],
+            row = tuple(
+                array[:, span] for array in (unit.query, of_output, row_lse, row_delta, of_query)
             )
-            into = (grad_query[unit.at][:, span], own_key, own_value, region)
-            for piece in _small_pieces(scores, rows, unit.key.shape[1]):
-                _block_gradients(scores, piece, row, memory, into)
-            into[0].mul_(request.scale)
+            for piece in scores.pieces(rows):
+                column = columns.get(piece.cols)
+                if column is None:
+                    keys = slice(piece.cols.start, piece.cols.stop)
+                    column = tuple(
+                        array[:, keys] for array in (unit.key, unit.value, of_key, of_value)
+                    )
+                    columns[piece.cols] = column
+                _block_gradients(scores, piece, row, column, memory, of_bias)
+            row[-1].mul_(request.scale)
         if request.softcap is not None:
-            own_key *= request.softcap
-        return unit, (own_key, own_value), region
+            of_key *= request.softcap
+        return unit, (of_key, of_value), of_bias
 
     if bias is not None and bias.grad is not None and bias.is_matrix and bias.is_shared:
         # Heads that share a T×T gradient take turns; threads have queries of their own.
-        cuts = list(cut(request, part, inputs, ROWS, ways=torch.get_num_threads()))
+        cuts = list(cut(request, part, inputs, BACKWARD[0], ways=torch.get_num_threads()))
         shares = [
             [unit for unit in cuts if unit.way == way] for way in sorted({u.way for u in cuts})
         ]
     else:
-        shares = [[unit] for unit in cut(request, part, inputs, ROWS)]
+        shares = [[unit] for unit in cut(request, part, inputs, BACKWARD[0])]
     for made in share_out(partial(differentiate, units) for units in shares):
         for unit, of_keys, of_bias in made:
             gather((grad_key, grad_value), of_keys, unit)
@@ -213,34 +224,32 @@ def backward_blocks(
 def _block_gradients(
     scores: _Scores,
     piece: Piece,
-    row: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    memory: list[_Buffer],
-    into: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None],
+    row: tuple[torch.Tensor, ...],
+    column: tuple[torch.Tensor, ...],
+    memory: list[_Memory],
+    of_bias: torch.Tensor | None,
 ) -> None:
-    """Add one block's part of the gradients of (query, key, value, bias)."""
-    request, unit, rows, cols = scores.request, scores.unit, piece.rows, piece.cols
-    grad_rows, lse, delta = row
-    own_query, own_key, own_value, region = into
-    keys = slice(cols.start, cols.stop)
-    size = (unit.query.shape[0], len(rows), len(cols))
-    slope = memory[2].block(*size) if request.softcap is not None else None
-    weights, visible = scores.compute(piece, memory[0].block(*size), slope)
+    """Add one block's part of the gradients of query, key, value and bias."""
+    query, of_output, lse, delta, of_query = row
+    key, value, of_key, of_value = column
+    size = (query.shape[0], len(piece.rows), len(piece.cols))
+    slope = None if scores.softcap is None else memory[2].block(*size)
+    weights, grad = memory[0].block(*size), memory[1].block(*size)
+    visible = scores.compute(query, key, piece, weights, slope)
     weights.sub_(lse).clamp_(scores.lowest, 1.0).exp_()
     if visible is not None:
         weights *= visible
-    grad = memory[1].block(*size)
-    product(grad_rows, unit.value[:, keys].mT, grad)
-    if request.dropout:
-        keep = scores.keep(rows, cols)
-        grad *= keep
-        keep *= weights
-        add_product(own_value[:, keys], keep.mT, grad_rows)
+    product(of_output, value.mT, grad)
+    if scores.keep is None:
+        add_product(of_value, weights.mT, of_output)
     else:
-        add_product(own_value[:, keys], weights.mT, grad_rows)
+        pairs = scores.keep.pairs(piece.rows, piece.cols)
+        scores.keep.only(grad, pairs, out=grad)
+        add_product(of_value, scores.keep.only(weights, pairs).mT, of_output)
     grad.sub_(delta).mul_(weights)
-    if scores.bias is not None and region is not None:
-        scores.bias.add_grad(region, rows, cols, grad)
+    if scores.bias is not None and of_bias is not None:
+        scores.bias.add_grad(of_bias, piece.rows, piece.cols, grad)
     if slope is not None:
         grad *= slope
-    add_product(own_query, grad, unit.key[:, keys])
-    add_product(own_key[:, keys], grad.mT, unit.query[:, rows.start : rows.stop])
+    add_product(of_query, grad, key)
+    add_product(of_key, grad.mT, query)

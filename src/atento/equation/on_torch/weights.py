@@ -14,7 +14,7 @@ import torch
 from atento.equation.computed import Computed
 from atento.equation.dense import dense
 from atento.equation.on_torch.again import differentiable_gradients
-from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, ones_where, parts
+from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, ones_where, parts, penalty
 from atento.equation.on_torch.memory import fresh
 from atento.equation.on_torch.units import Unit, add_product, cut, gather, product
 from atento.equation.on_torch.workers import run_all, share_out
@@ -118,7 +118,7 @@ def _weigh(
             if tile is None or isinstance(tile, Coverage):
                 torch.softmax(block, -1, out=block)
             else:
-                block += 1 - ones_where(tile, block).reciprocal_()  # 0 or −inf
+                block += penalty(ones_where(tile, block))
                 torch.softmax(block, -1, out=block)
                 empty = ~tile.any(-1)
                 if empty.any():  # the softmax of nothing but −inf is NaN
