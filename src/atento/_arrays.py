@@ -146,10 +146,12 @@ def fit_tensors(query: Any, key: Any, value: Any) -> bool:
 
     Most calls are such, and a module makes thousands: this answers without a detour.
     """
+    torch = sys.modules.get("torch")
     return (
-        is_torch(query)
-        and is_torch(key)
-        and is_torch(value)
+        torch is not None
+        and isinstance(query, torch.Tensor)
+        and isinstance(key, torch.Tensor)
+        and isinstance(value, torch.Tensor)
         and query.dtype == key.dtype == value.dtype
         and query.device == key.device == value.device
         and dtype_name(query) in FLOATS

@@ -8,7 +8,7 @@ from atento._arrays import is_torch
 from atento._errors import EngineError
 from atento.equation.computed import Computed
 from atento.equation.dense import dense, dense_bias, dense_mask, equation
-from atento.equation.plan import Plan, plan_for
+from atento.equation.plan import Plan, choose
 from atento.equation.request import Request, checked_request
 from atento.records import Step, Trace
 
@@ -85,7 +85,7 @@ def attention(
         dropout=dropout,
         seed=seed,
     )
-    chosen = plan_for(request, engine).engine
+    chosen, _ = choose(request, engine)
     if return_weights:
         if engine not in ("auto", "dense"):
             raise EngineError(
@@ -148,7 +148,7 @@ def trace(
         dropout=dropout,
         seed=seed,
     )
-    if plan_for(request, engine).engine != "dense" and engine != "auto":
+    if choose(request, engine)[0] != "dense" and engine != "auto":
         raise EngineError(
             f'trace keeps every step, and the {engine} engine keeps none: use engine="dense", '
             'or "auto".'
@@ -177,7 +177,7 @@ def plan(query: Any, key: Any, value: Any, *, engine: str = "auto", **options: A
         "dropout": 0.0,
         "seed": None,
     }
-    return plan_for(checked_request(query, key, value, **(defaults | options)), engine)
+    return Plan(*choose(checked_request(query, key, value, **(defaults | options)), engine))
 
 
 def _frozen(step: Step) -> Step:

@@ -7,7 +7,7 @@ from atento._arrays import is_numpy, is_torch, library_name
 from atento._errors import EngineError
 from atento.equation.request import Request
 
-__all__ = ["ENGINES", "SMALL", "Plan", "plan_for"]
+__all__ = ["ENGINES", "SMALL", "Plan", "choose"]
 
 ENGINES = ("auto", "dense", "streaming", "fused")
 SMALL = 2**18
@@ -22,8 +22,8 @@ class Plan:
     reason: str
 
 
-def plan_for(request: Request, engine: str) -> Plan:
-    """Choose the engine, or check that the one named can serve the request.
+def choose(request: Request, engine: str) -> tuple[str, str]:
+    """The engine and the reason; where one is named, whether it can serve the request.
 
     Raises:
         EngineError: for an unknown engine, or one that cannot serve this request.
@@ -31,11 +31,11 @@ def plan_for(request: Request, engine: str) -> Plan:
     if engine not in ENGINES:
         raise EngineError(f"engine must be one of {', '.join(ENGINES)}; got {engine!r}.")
     if engine == "dense":
-        return Plan("dense", "asked for")
+        return ("dense", "asked for")
     if is_torch(request.query):
         from atento.equation.on_torch.plan import plan_torch
 
-        return Plan(*plan_torch(request, engine))
+        return plan_torch(request, engine)
     library = library_name(request.query)
     if engine == "fused":
         raise EngineError(
@@ -48,10 +48,10 @@ def plan_for(request: Request, engine: str) -> Plan:
                 f"the streaming engine computes NumPy arrays and PyTorch tensors; got {library}. "
                 'Use engine="dense", or "auto".'
             )
-        return Plan("dense", f"{library} arrays: the formula as it stands")
+        return ("dense", f"{library} arrays: the formula as it stands")
     if engine == "streaming":
-        return Plan("streaming", "asked for")
+        return ("streaming", "asked for")
     count = prod(request.weights_shape)
     if count <= SMALL:
-        return Plan("dense", f"{count:,} weights fit in the cache")
-    return Plan("streaming", f"{count:,} weights: block by block, never all at once")
+        return ("dense", f"{count:,} weights fit in the cache")
+    return ("streaming", f"{count:,} weights: block by block, never all at once")

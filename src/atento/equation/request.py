@@ -117,19 +117,20 @@ def checked_request(
     if not _shapes_fit(query.shape, key.shape, value.shape):
         _refuse_shapes(query, key, value)
     compute_dtype = xp.float32 if dtype_name(query) in HALVES else query.dtype
-    shape = (*query.shape[:-1], key.shape[-2])
-
-    if mask is not None:
-        mask = as_mask(mask).bind(shape)
-    if bias is not None:
-        bias = _check_bias(bias, query, shape, xp, device, compute_dtype)
+    if mask is not None or bias is not None:
+        shape = (*query.shape[:-1], key.shape[-2])
+        if mask is not None:
+            mask = as_mask(mask).bind(shape)
+        if bias is not None:
+            bias = _check_bias(bias, query, shape, xp, device, compute_dtype)
     if sinks is not None:
         sinks = _check_sinks(sinks, query, xp, device, compute_dtype)
-    dropout = _number("dropout", dropout)
-    if not 0 <= dropout < 1:
-        raise InputError(
-            f"dropout must be a probability from 0 up to but not including 1; got {dropout}."
-        )
+    if dropout != 0.0 or type(dropout) is not float:
+        dropout = _number("dropout", dropout)
+        if not 0 <= dropout < 1:
+            raise InputError(
+                f"dropout must be a probability from 0 up to but not including 1; got {dropout}."
+            )
     if softcap is not None:
         softcap = _number("softcap", softcap)
         if softcap <= 0:
@@ -165,6 +166,8 @@ def _check_dtypes(query: Any, key: Any, value: Any) -> None:
 
 
 def _shapes_fit(query: Any, key: Any, value: Any) -> bool:
+    if query == key == value and len(query) >= 2:  # most calls are such
+        return bool(query[-1])
     return (
         len(query) == len(key) == len(value) >= 2
         and query[-1] == key[-1] != 0

@@ -10,6 +10,7 @@ SIZES = {
     f"{MODULES}.blocks.FORWARD": (2, 6),
     f"{MODULES}.blocks.BACKWARD": (3, 5),
     f"{MODULES}.by_rows.CELLS": 300,
+    f"{MODULES}.weights.CELLS": 300,
     "atento.equation.schedule.WIDEST": 4,
 }
 

@@ -1,12 +1,14 @@
 """The bias of a request, tile by tile, and where its gradient gathers."""
 
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import torch
 
 from atento.equation.on_torch.layout import Part
 from atento.equation.on_torch.memory import fresh
+from atento.equation.request import Request
 from atento.positions.distance_bias import DistanceBias
 
 __all__ = ["BiasTiles", "DistanceTiles", "bias_tiles", "bias_values"]
@@ -21,13 +23,26 @@ class BiasTiles:
 
     Attributes:
         grad: the gradient so far, in the array's own (broadcast) shape; None when not asked for.
+        is_matrix: whether there is a number for each pair of query and key.
+        is_shared: whether several heads or batch items read the same numbers.
+        is_written: whether each number of the gradient comes from one block, and surely comes.
     """
 
-    def __init__(self, values: torch.Tensor, batches: tuple[int, ...], with_grad: bool) -> None:
+    def __init__(
+        self, values: torch.Tensor, weights_shape: tuple[int, ...], with_grad: bool, masked: bool
+    ) -> None:
         self.shape = values.shape
-        self.values = _one_batch_axis(values, batches, own=3)
-        self.batches = batches
-        self.grad = fresh(tuple(self.values.shape), values).zero_() if with_grad else None
+        self.batches = weights_shape[:-3]
+        self.values = _one_batch_axis(values, self.batches, own=3)
+        units = prod(self.values.shape[:2])
+        self.is_matrix = self.values.shape[-2:] == weights_shape[-2:]
+        self.is_shared = units < prod(weights_shape[:-2])
+        self.is_written = self.is_matrix and not self.is_shared and not masked
+        self.grad = None
+        if with_grad:
+            self.grad = fresh(tuple(self.values.shape), values)
+            if not self.is_written:
+                self.grad.zero_()
 
     def tile(self, part: Part, rows: range, cols: range, unit: Unit = None) -> torch.Tensor:
         """The bias of a block, with axes of size 1 where it does not vary.
@@ -41,16 +56,6 @@ class BiasTiles:
         """Whether −∞ stands in it: a mask written as a bias."""
         return not self.values.amin() > -torch.inf  # NaN may stand before it
 
-    @property
-    def is_matrix(self) -> bool:
-        """Whether there is a number for each pair of query and key."""
-        return 1 not in self.values.shape[-2:]
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether several heads or batch items may read the same numbers."""
-        return 1 in self.values.shape[:2]
-
     def region(self, part: Part, unit: Unit) -> torch.Tensor | None:
         """Where the gradient of one unit gathers; None when it is not asked for."""
         return None if self.grad is None else _of(part.broadcast(self.grad), unit)
@@ -58,7 +63,10 @@ class BiasTiles:
     def add_grad(self, region: torch.Tensor, rows: range, cols: range, grad: torch.Tensor) -> None:
         """Add the gradient of a block's scores, (head, rows, cols), to a region."""
         own = self._block(region, rows, cols)
-        own += grad.sum_to_size(own.shape)
+        if self.is_written:
+            own.copy_(grad)
+        else:
+            own += grad.sum_to_size(own.shape)
 
     def gathered(self) -> torch.Tensor | None:
         """The gradient, in the shape in which the bias was given."""
@@ -77,23 +85,21 @@ class DistanceTiles(BiasTiles):
     ``bias[i, j] = values[j − i + Tq − 1]``.
     """
 
+    is_matrix = False
+
     def __init__(
-        self, values: torch.Tensor, queries: int, batches: tuple[int, ...], with_grad: bool
+        self, values: torch.Tensor, weights_shape: tuple[int, ...], with_grad: bool
     ) -> None:
         self.shape = values.shape
-        self.values = _one_batch_axis(values, batches, own=2)
-        self.batches = batches
-        self.queries = queries
+        self.batches = weights_shape[:-3]
+        self.values = _one_batch_axis(values, self.batches, own=2)
+        self.queries = weights_shape[-2]
         self.grad = torch.zeros_like(self.values) if with_grad else None
 
     def tile(self, part: Part, rows: range, cols: range, unit: Unit = None) -> torch.Tensor:
         band = _of(part.broadcast(self.values), unit)[..., self._span(rows, cols)]
         # Row i of the tile begins len(rows) − 1 − i places into the band.
         return band.unfold(-1, len(cols), 1).flip(-2)
-
-    @property
-    def is_matrix(self) -> bool:
-        return False
 
     def add_grad(self, region: torch.Tensor, rows: range, cols: range, grad: torch.Tensor) -> None:
         own = region[..., self._span(rows, cols)]
@@ -124,12 +130,14 @@ def bias_values(bias: Any) -> torch.Tensor | None:
     return values
 
 
-def bias_tiles(bias: Any, weights_shape: tuple[int, ...], with_grad: bool) -> BiasTiles:
-    """The tiles of a request's bias."""
-    batches = weights_shape[:-3]
+def bias_tiles(request: Request, with_grad: bool) -> BiasTiles | None:
+    """The tiles of a request's bias, where it has one."""
+    bias, shape = request.bias, request.weights_shape
+    if bias is None:
+        return None
     if isinstance(bias, DistanceBias):
-        return DistanceTiles(bias.values, weights_shape[-2], batches, with_grad)
-    return BiasTiles(bias, batches, with_grad)
+        return DistanceTiles(bias.values, shape, with_grad)
+    return BiasTiles(bias, shape, with_grad, masked=request.mask is not None)
 
 
 def _one_batch_axis(array: torch.Tensor, batches: tuple[int, ...], own: int) -> torch.Tensor:

@@ -25,12 +25,13 @@ def forward_piece(
     causal: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and log-sum-exp (batch, head, query) of a piece; −inf where a row is empty."""
-    if added is not None:
-        added = added.expand(*query.shape[:-1], key.shape[-2])
-    output, lse = _forward(query, key, value, 0.0, causal, attn_mask=added, scale=scale)
-    if added is not None:  # the kernel says 0 for an empty row
-        lse = torch.where(added.amax(-1) == -torch.inf, -torch.inf, lse)
-    return output, lse
+    if added is None:
+        made = _forward(query, key, value, 0.0, causal, scale=scale)
+        return made[0], made[1]
+    everywhere = added.expand(*query.shape[:-1], key.shape[-2])
+    output, lse = _forward(query, key, value, 0.0, causal, attn_mask=everywhere, scale=scale)
+    # The kernel says 0 for an empty row.
+    return output, torch.where(added.amax(-1) == -torch.inf, -torch.inf, lse)
 
 
 def backward_piece(

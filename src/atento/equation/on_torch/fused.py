@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from atento.equation.computed import Computed
-from atento.equation.on_torch.plan import hides_nothing
+from atento.equation.on_torch.plan import is_causal
 from atento.equation.on_torch.streaming import stream
 from atento.equation.request import Request
 
@@ -22,13 +22,13 @@ def fuse(request: Request, with_lse: bool) -> Computed:
     lifted = query.ndim == 2
     if lifted:
         query, key, value = query[None], key[None], value[None]
-    causal = not hides_nothing(request)
+    causal = is_causal(request.mask)
     output = scaled_dot_product_attention(
         query, key, value, is_causal=causal, scale=request.scale, enable_gqa=request.group > 1
     )
     # Within a block of the kernel 0 · NaN reaches queries that may not see it.
     suspect = causal and not request.opaque and device == "cpu"
-    if suspect and not isfinite(float(output.detach().sum())):
+    if suspect and not isfinite(output.sum().item()):
         return stream(request)
     return Computed(output[0] if lifted else output)
 

@@ -81,6 +81,6 @@ def _misfit(request: Request) -> str | None:
         found = "a mask other than causal from the start"
     elif request.value.shape[-1] != request.query.shape[-1]:
         found = "values of another size than queries"
-    elif 0 in request.output_shape or request.key.shape[-2] == 0:
+    elif not (request.query.numel() and request.value.numel()):
         found = "nothing to compute"
     return found

@@ -128,7 +128,7 @@ def _forward(request: Request) -> tuple[torch.Tensor, torch.Tensor]:
     query, key, value = _prepared(request)
     output = query.new_zeros(*query.shape[:-1], value.shape[-1])
     lse = query.new_full(query.shape[:-1], -torch.inf)
-    bias = _bias(request, with_grad=False)
+    bias = bias_tiles(request, with_grad=False)
     for part in parts(request):
         if by_kernel(request):
             _forward_by_kernel(request, part, query, key, value, bias, output, lse)
@@ -149,12 +149,6 @@ def _sinks(request: Request) -> torch.Tensor:
     """(Hq, 1) or (1, 1), to stand beside (batch, head, query)."""
     sinks: torch.Tensor = request.sinks
     return sinks.reshape(-1, 1)
-
-
-def _bias(request: Request, with_grad: bool) -> BiasTiles | None:
-    if request.bias is None:
-        return None
-    return bias_tiles(request.bias, request.weights_shape, with_grad)
 
 
 def _forward_by_kernel(
@@ -249,8 +243,10 @@ def _backward(
     if grad_lse is not None:
         delta -= four_axes(grad_lse[..., None])[..., 0]
     made = [torch.zeros_like(array) for array in (query, key, value)]
-    bias = _bias(request, with_grad=wanted[3])
-    kernel = by_kernel(request) and not wanted[3] and grad_lse is None
+    bias = bias_tiles(request, with_grad=wanted[3])
+    # The kernel works on as many features in queries as in values: zeros, and time, for the rest.
+    square = query.shape[-1] == value.shape[-1]
+    kernel = by_kernel(request) and square and not wanted[3] and grad_lse is None
     for part in parts(request):
         if kernel:
             _backward_by_kernel(
@@ -279,11 +275,8 @@ def _backward_by_kernel(
     lse: torch.Tensor,
     made: list[torch.Tensor],
 ) -> None:
-    features = max(inputs[0].shape[-1], inputs[2].shape[-1])
-    query, output, grad_output = (
-        pad_features(part.queries(array), features) for array in (inputs[0], output, grad_output)
-    )
-    key, value = (pad_features(part.keys(array), features) for array in inputs[1:])
+    query, output, grad_output = map(part.queries, (inputs[0], output, grad_output))
+    key, value = map(part.keys, inputs[1:])
     lse = part.queries(lse)
     lse = torch.where(lse == -torch.inf, 0, lse)
     grads = [part.queries(made[0]), part.keys(made[1]), part.keys(made[2])]
@@ -310,9 +303,9 @@ def _backward_by_kernel(
                 additive(piece, _share_of(tile, n, own), query),
                 piece.causal,
             )
-            grads[0][n, own, rows] += for_query[..., : grads[0].shape[-1]]
-            of_key[:, :, cols] += for_key[..., : of_key.shape[-1]]
-            of_value[:, :, cols] += for_value[..., : of_value.shape[-1]]
+            grads[0][n, own, rows] += for_query
+            of_key[:, :, cols] += for_key
+            of_value[:, :, cols] += for_value
         return n, shared, of_key, of_value
 
     lengths, threads = (query.shape[2], key.shape[2]), torch.get_num_threads()

@@ -40,7 +40,6 @@ def cut(
     part: Part,
     inputs: tuple[torch.Tensor, ...],
     size: int,
-    small: int = 0,
     ways: int | None = None,
 ) -> Iterator[Unit]:
     """The part, cut so that every thread has something to do: by head, and then by queries.
@@ -50,16 +49,13 @@ def cut(
         part: what of it shares a mask.
         inputs: queries, keys and values on four axes.
         size: that of a block of queries.
-        small: heads with fewer weights than this stay together until there are as many.
         ways: into how many shares the queries are cut; left out, so many that no thread is idle.
     """
     query, key, value = part.queries(inputs[0]), part.keys(inputs[1]), part.keys(inputs[2])
     batch, heads = query.shape[:2]
     group = heads // key.shape[1]
     on_cpu = query.device.type == "cpu"
-    width = heads
-    if on_cpu:
-        width = min(heads, max(1, small // (query.shape[2] * key.shape[2])))
+    width = 1 if on_cpu else heads
     if ways is None:
         ways = -(-torch.get_num_threads() // (batch * heads)) if on_cpu else 1
     factor = request.scale / (request.softcap or 1.0)

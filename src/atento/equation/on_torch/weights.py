@@ -1,12 +1,13 @@
 """Output and weights together: one T×T matrix, the one that is asked for.
 
 The formula makes a new matrix at every step, and backward two more. Here scores become weights in
-the place where they are returned, some queries at a time while they are in the cache; backward
-reads the weights once.
+the place where they are returned, and backward reads them once. All heads together, on torch's own
+threads: at the sizes at which one asks for weights that is faster than threads of our own
+(EXPERIMENTS.md).
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -14,17 +15,23 @@ import torch
 from atento.equation.computed import Computed
 from atento.equation.dense import dense
 from atento.equation.on_torch.again import differentiable_gradients
-from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, ones_where, parts, penalty
+from atento.equation.on_torch.layout import (
+    Part,
+    four_axes,
+    may_be_spoilt,
+    ones_where,
+    parts,
+    penalty,
+)
 from atento.equation.on_torch.memory import fresh
-from atento.equation.on_torch.units import Unit, add_product, cut, gather, product
-from atento.equation.on_torch.workers import run_all, share_out
 from atento.equation.request import Request
+from atento.equation.schedule import blocks
 from atento.masks import NONE, Coverage
 
 __all__ = ["fits_in_place", "in_place"]
 
-CELLS = 2**18
-"""Weights of a head at a time: 1 MB in float32, half of a core's second-level cache."""
+CELLS = 2**23
+"""Weights at a time where a mask is read beside them, or a gradient: 32 MB in float32."""
 
 
 def fits_in_place(request: Request) -> bool:
@@ -91,10 +98,6 @@ class _InPlace(torch.autograd.Function):
         )
 
 
-def _size(keys: int) -> int:
-    return min(256, max(16, CELLS // keys))
-
-
 def _weigh(
     request: Request,
     part: Part,
@@ -102,30 +105,27 @@ def _weigh(
     output: torch.Tensor,
     weights: torch.Tensor,
 ) -> None:
+    query, key, value = part.queries(inputs[0]), part.keys(inputs[1]), part.keys(inputs[2])
     output, weights = part.queries(output), part.queries(weights)
-    keys = weights.shape[-1]
-
-    def weigh(unit: Unit) -> None:
-        for rows in unit.rows:
+    query = query * request.scale
+    for own in _turns(query, key):
+        for rows in _rows(weights, whole=part.mask is None):
             span = slice(rows.start, rows.stop)
-            block = weights[unit.at][:, span]
-            tile = None if part.mask is None else part.mask.block(rows, range(keys))
+            block = weights[:, own, span]
+            tile = None if part.mask is None else part.mask.block(rows, range(weights.shape[-1]))
             if tile is NONE:
                 block.zero_()
-                output[unit.at][:, span] = 0
+                output[:, own, span] = 0
                 continue
-            product(unit.query[:, span], unit.key.mT, block)
-            if tile is None or isinstance(tile, Coverage):
-                torch.softmax(block, -1, out=block)
-            else:
+            _product(query[:, own, span], key.mT, block)
+            if tile is not None and not isinstance(tile, Coverage):
                 block += penalty(ones_where(tile, block))
-                torch.softmax(block, -1, out=block)
+            torch.softmax(block, -1, out=block)
+            if tile is not None and not isinstance(tile, Coverage):
                 empty = ~tile.any(-1)
                 if empty.any():  # the softmax of nothing but −inf is NaN
-                    block[:, torch.from_numpy(empty).to(block.device)] = 0
-            product(block, unit.value, output[unit.at][:, span])
-
-    run_all(partial(weigh, unit) for unit in cut(request, part, inputs, _size(keys), CELLS))
+                    block[:, :, torch.from_numpy(empty).to(block.device)] = 0
+            _product(block, value, output[:, own, span])
 
 
 def _differentiate(
@@ -136,35 +136,46 @@ def _differentiate(
     grads: list[torch.Tensor | None],
     made: list[torch.Tensor],
 ) -> None:
+    query, key, value = part.queries(inputs[0]), part.keys(inputs[1]), part.keys(inputs[2])
     output, weights = map(part.queries, results)
     of_output, of_weights = (None if grad is None else part.queries(grad) for grad in grads)
     for_query, for_key, for_value = part.queries(made[0]), part.keys(made[1]), part.keys(made[2])
-    keys = weights.shape[-1]
-
-    def differentiate(unit: Unit) -> tuple[Unit, tuple[torch.Tensor, torch.Tensor]]:
-        own_key, own_value = torch.zeros_like(unit.key), torch.zeros_like(unit.value)
-        for rows in unit.rows:
+    for own in _turns(query, key):
+        for rows in _rows(weights):
             span = slice(rows.start, rows.stop)
-            block = weights[unit.at][:, span]
-            grad = torch.empty_like(block)
-            delta = block.new_zeros(*block.shape[:2], 1)
+            block = weights[:, own, span]
+            delta = block.new_zeros(*block.shape[:-1], 1)
             if of_output is None:
-                grad.zero_()
+                grad = torch.zeros_like(block)
             else:
-                own = of_output[unit.at][:, span]
-                product(own, unit.value.mT, grad)
-                add_product(own_value, block.mT, own)
-                delta += (own * output[unit.at][:, span]).sum(-1, keepdim=True)
+                asked = of_output[:, own, span]
+                grad = asked @ value.mT
+                for_value += block.mT @ asked
+                delta += (asked * output[:, own, span]).sum(-1, keepdim=True)
             if of_weights is not None:
-                asked = of_weights[unit.at][:, span]
+                asked = of_weights[:, own, span]
                 grad += asked
                 delta += (asked * block).sum(-1, keepdim=True)
-            grad.sub_(delta).mul_(block)
-            add_product(for_query[unit.at][:, span], grad, unit.key)
-            for_query[unit.at][:, span] *= request.scale
-            add_product(own_key, grad.mT, unit.query[:, span])
-        return unit, (own_key, own_value)
+            grad.sub_(delta).mul_(block).mul_(request.scale)
+            _product(grad, key, for_query[:, own, span])
+            for_key += grad.mT @ query[:, own, span]
 
-    units = cut(request, part, inputs, _size(keys), CELLS)
-    for unit, of_keys in share_out(partial(differentiate, unit) for unit in units):
-        gather((for_key, for_value), of_keys, unit)
+
+def _turns(query: torch.Tensor, key: torch.Tensor) -> list[slice]:
+    """Heads that each have a key head of their own, in as many turns as heads share one."""
+    group = query.shape[1] // key.shape[1]
+    return [slice(first, None, group) for first in range(group)]
+
+
+def _rows(weights: torch.Tensor, whole: bool = False) -> Iterator[range]:
+    """Blocks of queries, of all heads together."""
+    batch, heads, queries, keys = weights.shape
+    return blocks(queries, queries if whole else max(16, CELLS // (batch * heads * keys)))
+
+
+def _product(left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+    """Products of (batch, head) matrices, written where they belong."""
+    flat = out.flatten(0, 1)
+    torch.bmm(left.flatten(0, 1), right.flatten(0, 1), out=flat)
+    if flat.data_ptr() != out.data_ptr():  # heads that lie between tokens
+        out.copy_(flat.view(out.shape))
