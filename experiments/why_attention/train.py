@@ -34,7 +34,7 @@ class Settings:
     tested: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
     lists: int = 200  # of each length that is tested
     batch: int = 64
-    steps: int = 1000
+    steps: int = 800
     learning_rate: float = 2e-3
     warm_up: float = 0.1  # of the steps
     weight_decay: float = 0.01

@@ -14,6 +14,10 @@ from atento.records import Step, Trace
 
 __all__ = ["attention", "plan", "trace"]
 
+watcher: Any = None
+"""While a model is captured: called as ``watcher(request, compute, engine, with_lse, with_weights)``
+instead of ``compute(request, engine, …)``; it returns what that returns."""
+
 
 def attention(
     query: Any,
@@ -93,7 +97,10 @@ def attention(
                 'engine="dense", or "auto".'
             )
         chosen = "dense"
-    computed = _compute(request, chosen, return_lse, return_weights)
+    if watcher is None:
+        computed = _compute(request, chosen, return_lse, return_weights)
+    else:
+        computed = watcher(request, _compute, chosen, return_lse, return_weights)
     if not (return_weights or return_lse):
         return computed.output
     asked = [(True, computed.output), (return_weights, computed.weights)]

@@ -7,6 +7,7 @@ SIZES = {
     f"{MODULES}.streaming.LOW": 3,
     f"{MODULES}.streaming.HIGH": 5,
     f"{MODULES}.streaming.MADE": 4,
+    f"{MODULES}.streaming.SHORT": 0,
     f"{MODULES}.blocks.FORWARD": (2, 6),
     f"{MODULES}.blocks.BACKWARD": (3, 5),
     f"{MODULES}.by_rows.CELLS": 300,

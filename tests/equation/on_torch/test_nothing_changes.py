@@ -36,6 +36,24 @@ def test_blocks_of_any_size(option, sizes, monkeypatch):
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("mask", ["padding", "array of each, per head", "combined", "nobody"])
+@pytest.mark.parametrize(
+    "option", ["plain", "bias per head", "bias of −∞", "dropout", "sinks", "ALiBi"]
+)
+def test_masks_of_short_texts_are_written_out(mask, option, monkeypatch):
+    """All items of a batch together, instead of one after the other."""
+    asked, _ = asked_for(mask, option)
+    made = []
+    for longest in (0, 2**18):
+        monkeypatch.setattr("atento.equation.on_torch.streaming.SHORT", longest)
+        inputs = tensors(requires_grad=True)
+        found = atento.attention(*inputs, **asked, engine="streaming", return_lse=True)
+        seen = torch.where(found[1].isneginf(), 0, found[1])
+        both = found[0].square().sum() + seen.sin().sum()
+        made.append([*found, *torch.autograd.grad(both, inputs)])
+    torch.testing.assert_close(made[1], made[0], rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("option", RICH)
 def test_any_number_of_threads(streaming, option):
     asked, _ = asked_for("combined", option)

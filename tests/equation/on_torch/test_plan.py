@@ -9,8 +9,8 @@ from atento import DTypeError, EngineError, InputError, ShapeError
 from atento.masks import Causal, KeyPadding, Prefix, Window
 from atento.positions import Alibi, RelativeBias
 
-LONG, SHORT = torch.zeros(2, 300, 5), torch.zeros(2, 7, 5)
-WIDE = torch.zeros(2, 300, 11)
+LONG, SHORT = torch.zeros(2, 1100, 5), torch.zeros(2, 7, 5)
+WIDE = torch.zeros(2, 1100, 11)
 SCALAR = torch.zeros(())
 
 MISFITS = {
@@ -41,7 +41,25 @@ def test_what_fused_cannot_do(name):
     if "padding" not in name:
         chosen = atento.plan(LONG, LONG, LONG, **asked)
         assert (chosen.engine, words_of(name) in chosen.reason) == ("streaming", True)
-        assert "180,000 weights: block by block" in chosen.reason
+        assert "2,420,000 weights: block by block" in chosen.reason
+
+
+@pytest.mark.parametrize("shape", [(2, 300, 5), (40, 7, 250, 5)])
+def test_short_rows_are_computed_whole_where_there_would_be_blocks(shape):
+    x = torch.zeros(shape)
+    table = torch.zeros(1, x.shape[-2], requires_grad=True)
+    for asked in ({"softcap": 2.0}, {"dropout": 0.1, "seed": 1}, {"bias": table}):
+        chosen = atento.plan(x, x, x, **asked)
+        assert (chosen.engine, "weights in short rows" in chosen.reason) == ("dense", True)
+    for asked in ({"mask": Window(2, 2)}, {"bias": table.detach()}, {"sinks": 1.0}):
+        assert atento.plan(x, x, x, **asked).engine == "streaming"
+
+
+def test_many_short_rows_are_too_many_to_be_whole():
+    x = torch.zeros(1, device="meta").expand(1000, 7, 250, 5)
+    assert atento.plan(x, x, x, softcap=2.0).engine == "dense"  # no numbers to look at
+    x = torch.zeros(1).expand(1000, 7, 250, 5)
+    assert atento.plan(x, x, x, softcap=2.0).engine == "streaming"
 
 
 @pytest.mark.parametrize("mask", [None, Causal(), Causal("start"), Causal("end")])

@@ -19,7 +19,7 @@ from atento.equation.on_torch.workers import run_all, share_out
 from atento.equation.request import Request
 from atento.equation.schedule import Piece, pieces
 
-__all__ = ["backward_blocks", "forward_blocks"]
+__all__ = ["LOWEST", "Memory", "Scores", "backward_blocks", "forward_blocks"]
 
 FORWARD, BACKWARD = (128, 1024), (256, 512)
 """Queries × keys of a block: in float32 half a MB, so that the three or four that are at work stay
@@ -32,7 +32,7 @@ LOWEST = {torch.float32: -87.0, torch.float64: -708.0}
 """exp of these is close to the last normal number; exp is tens of times slower below."""
 
 
-class _Memory:
+class Memory:
     """Room for one block of scores, weights or gradients, used again for every block."""
 
     def __init__(self, like: torch.Tensor, size: tuple[int, int]) -> None:
@@ -42,7 +42,7 @@ class _Memory:
         return self.numbers[: heads * rows * cols].view(heads, rows, cols)
 
 
-class _Scores:
+class Scores:
     """The scores of a unit, block by block, on their way to weights and back."""
 
     def __init__(
@@ -106,8 +106,8 @@ def forward_blocks(
     output, lse = part.queries(output), part.queries(lse)
 
     def attend(unit: Unit) -> None:
-        scores = _Scores(request, part, unit, bias, FORWARD)
-        memory, own, own_lse = _Memory(unit.query, FORWARD), output[unit.at], lse[unit.at]
+        scores = Scores(request, part, unit, bias, FORWARD)
+        memory, own, own_lse = Memory(unit.query, FORWARD), output[unit.at], lse[unit.at]
         for rows in unit.rows:
             summed, total, top = _pass(scores, rows, memory)
             own_lse[:, rows.start : rows.stop] = (top + total.log())[..., 0]
@@ -119,7 +119,7 @@ def forward_blocks(
 
 
 def _pass(
-    scores: _Scores, rows: range, memory: _Memory
+    scores: Scores, rows: range, memory: Memory
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Σ exp(score − m) value, Σ exp(score − m) and m for one block of queries."""
     unit = scores.unit
@@ -176,8 +176,8 @@ def backward_blocks(
         return [of_unit(unit) for unit in units]
 
     def of_unit(unit: Unit) -> Gradients:
-        scores = _Scores(request, part, unit, bias, BACKWARD)
-        memory = [_Memory(unit.query, BACKWARD) for _ in range(2 + (request.softcap is not None))]
+        scores = Scores(request, part, unit, bias, BACKWARD)
+        memory = [Memory(unit.query, BACKWARD) for _ in range(2 + (request.softcap is not None))]
         of_key, of_value = torch.zeros_like(unit.key), torch.zeros_like(unit.value)
         of_bias = None if bias is None else bias.region(part, unit.at)
         if bias is not None and of_bias is not None and not bias.is_matrix:
@@ -222,11 +222,11 @@ def backward_blocks(
 
 
 def _block_gradients(
-    scores: _Scores,
+    scores: Scores,
     piece: Piece,
     row: tuple[torch.Tensor, ...],
     column: tuple[torch.Tensor, ...],
-    memory: list[_Memory],
+    memory: list[Memory],
     of_bias: torch.Tensor | None,
 ) -> None:
     """Add one block's part of the gradients of query, key, value and bias."""

@@ -9,10 +9,14 @@ from atento.masks import ALL, Mask
 from atento.masks.band import Band
 from atento.masks.mask import Both
 
-__all__ = ["hides_nothing", "is_causal", "plan_torch"]
+__all__ = ["by_kernel", "hides_nothing", "is_causal", "plan_torch"]
 
 SMALL = 2**16
 """Weights up to this count are computed whole where the kernel does not fit (benchmarks)."""
+
+FEW, SHORT, MANY = 2**21, 2**16, 2**25
+"""Where torch's kernel does not compute it both ways: up to FEW weights, or up to MANY in heads of
+at most SHORT, the whole formula is faster than blocks, up to a hundred times (EXPERIMENTS.md)."""
 
 
 def is_causal(mask: Mask | None) -> bool:
@@ -36,6 +40,11 @@ def hides_nothing(request: Request) -> bool:
             return False
     Tq, Tk = request.weights_shape[-2:]
     return not is_traced() and request.mask.coverage(range(Tq), range(Tk)) is ALL
+
+
+def by_kernel(request: Request) -> bool:
+    """Whether torch's CPU kernel computes the pieces of this request, forward."""
+    return request.query.device.type == "cpu" and request.softcap is None and not request.dropout
 
 
 def plan_torch(request: Request, engine: str) -> tuple[str, str]:
@@ -63,6 +72,10 @@ def plan_torch(request: Request, engine: str) -> tuple[str, str]:
         return "dense", f"{misfit}, and the numbers cannot be looked at"
     if count <= SMALL:
         return "dense", f"{misfit}; {count:,} weights fit in the cache"
+    short = count <= FEW or (prod(request.weights_shape[-2:]) <= SHORT and count <= MANY)
+    learns = getattr(request.bias, "requires_grad", False)
+    if short and (learns or not by_kernel(request)):
+        return "dense", f"{misfit}; {count:,} weights in short rows: faster whole than in blocks"
     return "streaming", f"{misfit}; {count:,} weights: block by block, never all at once"
 
 

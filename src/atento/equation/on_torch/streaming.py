@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from math import prod
 from typing import Any
 
 import torch
 
 from atento.equation.computed import Computed
-from atento.equation.dense import dense
+from atento.equation.dense import dense, dense_mask
 from atento.equation.on_torch.again import differentiable_gradients
 from atento.equation.on_torch.autocast import without_autocast
 from atento.equation.on_torch.bias import BiasTiles, DistanceTiles, bias_tiles, bias_values
@@ -29,8 +30,8 @@ from atento.equation.on_torch.flash import (
     join,
     pad_features,
 )
-from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, parts
-from atento.equation.on_torch.plan import is_causal
+from atento.equation.on_torch.layout import Part, four_axes, may_be_spoilt, parts, penalty
+from atento.equation.on_torch.plan import by_kernel, is_causal
 from atento.equation.on_torch.workers import run_all, share_out
 from atento.equation.request import Request
 from atento.equation.schedule import Piece, blocks, blocks_of, pieces, tall_pieces
@@ -40,6 +41,9 @@ __all__ = ["stream"]
 
 LOW, HIGH = 256, 1024
 """Queries in a block, where much of it is masked and where little is; keys are looked at by LOW."""
+
+SHORT = 2**18
+"""Queries × keys up to which the masks of a batch are written out, all items together."""
 
 MADE = 2048
 """Keys in a piece at most where the bias is made for it from distances."""
@@ -70,7 +74,9 @@ class _Streaming(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         with without_autocast(request.query.device.type):
             ctx.finite = not may_be_spoilt(request)
-            output, lse = _forward(request) if ctx.finite else forward_by_rows(request)
+            output, lse = (
+                _forward(_mask_as_bias(request)) if ctx.finite else forward_by_rows(request)
+            )
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(query, key, value, bias, sinks, output, lse)
             ctx.request = replace(request, query=None, key=None, value=None, bias=None, sinks=None)
@@ -90,6 +96,7 @@ class _Streaming(torch.autograd.Function):
             return (*differentiable_gradients(both, grads, inputs, wanted), None)
         with without_autocast(request.query.device.type):
             if ctx.finite:
+                request = _mask_as_bias(request, bias_learns=wanted[3])
                 made = _backward(request, inputs, wanted, output, lse, grads)
             else:
                 leaves = [
@@ -110,30 +117,44 @@ def _restored(ctx: Any, inputs: list[Any]) -> Request:
     return replace(without, query=query, key=key, value=value, bias=bias, sinks=sinks)
 
 
-def by_kernel(request: Request) -> bool:
-    """Whether torch's CPU kernel computes the pieces of this request, forward."""
-    return request.query.device.type == "cpu" and request.softcap is None and not request.dropout
+def _mask_as_bias(request: Request, bias_learns: bool = False) -> Request:
+    """The request with a small mask that differs from item to item written out, as 0 and −∞.
+
+    Item by item, short sentences would cost more to hand out than to compute.
+    """
+    Tq, Tk = request.weights_shape[-2:]
+    differs = request.mask is not None and prod(request.mask.leading) > 1
+    if not differs or Tq * Tk > SHORT or bias_learns or isinstance(request.bias, DistanceBias):
+        return request
+    added = penalty(dense_mask(request).to(request.compute_dtype))
+    return replace(request, mask=None, bias=added if request.bias is None else request.bias + added)
 
 
-def _prepared(request: Request) -> tuple[torch.Tensor, ...]:
+def _prepared(request: Request) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Queries, keys and values on four axes, in the dtype that is computed in."""
-    prepared = tuple(
-        four_axes(array).to(request.compute_dtype)
-        for array in (request.query, request.key, request.value)
-    )
-    return tuple(a if a.stride(-1) == 1 else a.contiguous() for a in prepared)
+
+    def prepared(given: torch.Tensor) -> torch.Tensor:
+        array = four_axes(given).to(request.compute_dtype)
+        return array if array.stride(-1) == 1 else array.contiguous()
+
+    return prepared(request.query), prepared(request.key), prepared(request.value)
 
 
 def _forward(request: Request) -> tuple[torch.Tensor, torch.Tensor]:
-    query, key, value = _prepared(request)
-    output = query.new_zeros(*query.shape[:-1], value.shape[-1])
-    lse = query.new_full(query.shape[:-1], -torch.inf)
+    inputs = _prepared(request)
+    query, key, value = inputs
     bias = bias_tiles(request, with_grad=False)
-    for part in parts(request):
-        if by_kernel(request):
-            _forward_by_kernel(request, part, query, key, value, bias, output, lse)
-        else:
-            forward_blocks(request, part, (query, key, value), bias, output, lse)
+    whole = _whole(request, bias) if by_kernel(request) else None
+    if whole is not None:  # the kernel shares it out by itself
+        output, lse = _forward_whole(request, *whole, inputs, bias)
+    else:
+        output = query.new_zeros(*query.shape[:-1], value.shape[-1])
+        lse = query.new_full(query.shape[:-1], -torch.inf)
+        for part in parts(request):
+            if by_kernel(request):
+                _forward_by_kernel(request, part, query, key, value, bias, output, lse)
+            else:
+                forward_blocks(request, part, inputs, bias, output, lse)
     if request.sinks is not None:
         sinks = _sinks(request)
         with_sink = torch.where(lse == -torch.inf, lse, torch.logaddexp(lse, sinks))
@@ -149,6 +170,20 @@ def _sinks(request: Request) -> torch.Tensor:
     """(Hq, 1) or (1, 1), to stand beside (batch, head, query)."""
     sinks: torch.Tensor = request.sinks
     return sinks.reshape(-1, 1)
+
+
+def _forward_whole(
+    request: Request,
+    part: Part,
+    piece: Piece,
+    inputs: tuple[torch.Tensor, ...],
+    bias: BiasTiles | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    features = max(inputs[0].shape[-1], inputs[2].shape[-1])
+    tile = None if bias is None else bias.tile(part, piece.rows, piece.cols)
+    query, key, value = (pad_features(array, features) for array in inputs)
+    output, lse = forward_piece(query, key, value, request.scale, tile, piece.causal)
+    return output[..., : inputs[2].shape[-1]], lse
 
 
 def _forward_by_kernel(
@@ -191,10 +226,6 @@ def _forward_by_kernel(
             before = piece.rows
 
     lengths, threads = (query.shape[2], key.shape[2]), torch.get_num_threads()
-    whole = _whole(part, *lengths, bias)
-    if whole is not None:  # the kernel shares it out by itself
-        attend(slice(0, query.shape[0]), slice(0, key.shape[1]), [whole])
-        return
     talls = list(blocks(lengths[0], HIGH))
     shares = _shares(query.shape[0], key.shape[1], -(-2 * threads // len(talls)))
     run_all(
@@ -242,18 +273,36 @@ def _backward(
     delta = (grad_output * output).sum(-1)
     if grad_lse is not None:
         delta -= four_axes(grad_lse[..., None])[..., 0]
-    made = [torch.zeros_like(array) for array in (query, key, value)]
+    made: list[torch.Tensor] = []
     bias = bias_tiles(request, with_grad=wanted[3])
     # The kernel works on as many features in queries as in values: zeros, and time, for the rest.
     square = query.shape[-1] == value.shape[-1]
     kernel = by_kernel(request) and square and not wanted[3] and grad_lse is None
-    for part in parts(request):
-        if kernel:
-            _backward_by_kernel(
-                request, part, (query, key, value), bias, grad_output, output, lse, made
-            )
-        else:
-            backward_blocks(request, part, (query, key, value), bias, grad_output, lse, delta, made)
+    whole = _whole(request, bias) if kernel else None
+    if whole is not None and prod(lse.shape[:2]) >= torch.get_num_threads():
+        part, piece = whole  # the kernel shares it out by itself, by heads
+        made += backward_piece(
+            grad_output,
+            query,
+            key,
+            value,
+            output,
+            torch.where(lse == -torch.inf, 0, lse),
+            request.scale,
+            None if bias is None else bias.tile(part, piece.rows, piece.cols),
+            piece.causal,
+        )
+    else:
+        made += [torch.zeros_like(array) for array in (query, key, value)]
+        for part in parts(request):
+            if kernel:
+                _backward_by_kernel(
+                    request, part, (query, key, value), bias, grad_output, output, lse, made
+                )
+            else:
+                backward_blocks(
+                    request, part, (query, key, value), bias, grad_output, lse, delta, made
+                )
     grad_sinks = None
     if wanted[4]:
         share = torch.where(lse == -torch.inf, 0, _sinks(request) - lse).exp()
@@ -280,8 +329,7 @@ def _backward_by_kernel(
     lse = part.queries(lse)
     lse = torch.where(lse == -torch.inf, 0, lse)
     grads = [part.queries(made[0]), part.keys(made[1]), part.keys(made[2])]
-    batch, heads = query.shape[:2]
-    group = heads // key.shape[1]
+    group = query.shape[1] // key.shape[1]
 
     def differentiate(
         n: slice, shared: slice, pieces: Iterable[Piece]
@@ -309,34 +357,31 @@ def _backward_by_kernel(
         return n, shared, of_key, of_value
 
     lengths, threads = (query.shape[2], key.shape[2]), torch.get_num_threads()
-    whole = _whole(part, *lengths, bias)
     tasks = []
-    if whole is not None and batch * heads >= threads:  # the kernel shares it out by itself
-        everything = slice(0, batch), slice(0, key.shape[1])
-        tasks.append(partial(differentiate, *everything, [whole]))
-    else:
-        # It works on one core per head: with fewer key heads than cores queries are shared out.
-        shares = _shares(batch, key.shape[1], 2 * threads)
-        ways = -(-threads // len(shares))
-        talls = list(blocks(lengths[0], HIGH))
-        for n, shared in shares:
-            for way in range(ways):
-                # Early and late queries in turn: under a causal mask the late ones see more.
-                some = [*talls[way :: 2 * ways], *talls[2 * ways - 1 - way :: 2 * ways]]
-                own = chain.from_iterable(_row_pieces(part, t, lengths[1], bias) for t in some)
-                tasks.append(partial(differentiate, n, shared, own))
+    # It works on one core per head: with fewer key heads than cores queries are shared out.
+    shares = _shares(query.shape[0], key.shape[1], 2 * threads)
+    ways = -(-threads // len(shares))
+    talls = list(blocks(lengths[0], HIGH))
+    for n, shared in shares:
+        for way in range(ways):
+            # Early and late queries in turn: under a causal mask the late ones see more.
+            some = [*talls[way :: 2 * ways], *talls[2 * ways - 1 - way :: 2 * ways]]
+            own = chain.from_iterable(_row_pieces(part, t, lengths[1], bias) for t in some)
+            tasks.append(partial(differentiate, n, shared, own))
     for n, shared, of_key, of_value in share_out(tasks):
         grads[1][n, shared] += of_key
         grads[2][n, shared] += of_value
 
 
-def _whole(part: Part, queries: int, keys: int, bias: BiasTiles | None) -> Piece | None:
+def _whole(request: Request, bias: BiasTiles | None) -> tuple[Part, Piece] | None:
     """Everything as one rectangle, where the kernel computes it so."""
-    if part.mask is None and not isinstance(bias, DistanceTiles):
-        return Piece(range(queries), range(keys), None)
-    if bias is None and is_causal(part.mask):
-        return Piece(range(queries), range(keys), None, causal=True)
-    return None
+    causal = request.mask is not None
+    if isinstance(bias, DistanceTiles) or (causal and bias is not None):
+        return None
+    if causal and not is_causal(request.mask):
+        return None
+    Tq, Tk = request.weights_shape[-2:]
+    return next(parts(request)), Piece(range(Tq), range(Tk), None, causal)
 
 
 def _row_pieces(part: Part, tall: range, keys: int, bias: BiasTiles | None) -> Iterator[Piece]:
