@@ -189,7 +189,7 @@ REFUSED = {
     "causal without align": (
         lambda: atento.attention(SHORT, LONG, LONG, mask=Causal()),
         ShapeError,
-        "needs align= when the lengths differ: there are 7 queries and 300 keys",
+        "needs align= when the lengths differ: there are 7 queries and 1100 keys",
     ),
     "a float mask": (
         lambda: atento.attention(SHORT, SHORT, SHORT, mask=torch.zeros(7, 7)),
