@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from atento import DTypeError, InputError, ShapeError
 from atento.masks import Causal, KeyPadding
-from atento.nn.linear_attention import LinearAttention, linear_attention
+from atento.nn.linear_attention import LinearAttention
+from atento.nn.linear_equation import linear_attention
 from atento.nn.linear_state import LinearState
 
 B, HQ, HKV, TQ, TK, D, DV = 2, 6, 3, 5, 7, 11, 13

@@ -22,7 +22,7 @@ class LinearState:
 
     Source: Katharopoulos et al. 2020, section 3.4 ("Transformers are RNNs").
 
-    >>> from atento.nn.linear_attention import linear_attention
+    >>> from atento.nn.linear_equation import linear_attention
     >>> state = LinearState()
     >>> x = torch.ones(3, 2)
     >>> _ = linear_attention(x, x, x, causal=True, state=state)
