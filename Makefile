@@ -19,10 +19,10 @@ explain: .venv/.installed  ## Show every step of the attention of TEXT="..."
 explain: export TEXT_TO_EXPLAIN = $(value TEXT)
 
 test: static  ## Everything that CI runs
-	@$(BIN)/python -m pytest -n 2
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2
 
 check: static  ## The fast half: style, types, rooms, and the tests that need no browser and no training
-	@$(BIN)/python -m pytest -n 2 -q -m "not browser and not slow"
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 -q -m "not browser and not slow"
 
 static: .venv/.developing
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
