@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from atento._errors import AtentoError, DTypeError, EngineError, InputError, ShapeError
     from atento.equation import attention, plan, trace
     from atento.explanation import explain
+    from atento.reading.capturing import capture
+    from atento.reading.recording import Recording
+    from atento.reading.saving import load_recording
     from atento.records import Explanation, Step, Trace
+    from atento.statistics import Survey, survey
     from atento.views import save, show
 
 __version__ = "0.1.0"
@@ -20,6 +24,11 @@ _HOME = {
     "attention": "atento.equation",
     "plan": "atento.equation",
     "trace": "atento.equation",
+    "survey": "atento.statistics",
+    "Survey": "atento.statistics",
+    "capture": "atento.reading.capturing",
+    "load_recording": "atento.reading.saving",
+    "Recording": "atento.reading.recording",
     "explain": "atento.explanation",
     "save": "atento.views",
     "show": "atento.views",
@@ -39,14 +48,19 @@ __all__ = [
     "EngineError",
     "Explanation",
     "InputError",
+    "Recording",
     "ShapeError",
     "Step",
+    "Survey",
     "Trace",
     "attention",
+    "capture",
     "explain",
+    "load_recording",
     "plan",
     "save",
     "show",
+    "survey",
     "trace",
 ]
 
@@ -56,7 +70,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value
         return value
-    if name in ("masks", "nn", "positions", "records"):
+    if name in ("masks", "nn", "positions", "records", "statistics"):
         return import_module(f"atento.{name}")
     raise AttributeError(f"module 'atento' has no attribute {name!r}")
 

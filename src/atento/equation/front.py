@@ -15,8 +15,8 @@ from atento.records import Step, Trace
 __all__ = ["attention", "plan", "trace"]
 
 watcher: Any = None
-"""While a model is captured: called as ``watcher(request, compute, engine, with_lse, with_weights)``
-instead of ``compute(request, engine, …)``; it returns what that returns."""
+"""While a model is captured: ``watcher(request, compute, *options)`` is called where otherwise
+``compute(request, *options)`` is, and returns what that returns."""
 
 
 def attention(

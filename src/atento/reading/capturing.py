@@ -1,0 +1,434 @@
+"""`capture(model)`: every attention call of a model is seen, and what is wanted of it is kept."""
+# ruff: noqa: E402 - a missing torch is asked for in words, before anything imports it
+
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from atento._optional import require
+
+require("torch", "to capture a model")
+
+import torch
+
+from atento._arrays import to_numpy
+from atento._errors import AtentoError, EngineError, InputError
+from atento.masks import Explicit, Mask
+from atento.masks.mask import Both, Either, Not
+from atento.positions.distance_bias import DistanceBias
+from atento.reading.call import AttentionCall
+from atento.reading.layer import LayerRecord
+from atento.reading.layer_names import side_of
+from atento.reading.log_sum_exp import request_of
+from atento.reading.mask_tensors import as_numpy, copied
+from atento.reading.recording import Recording
+from atento.reading.sliding_cache import SlidingCaches
+from atento.reading.watching import Place, Watch, watching
+from atento.reading.ways import interface, own_modules
+
+__all__ = ["capture"]
+
+del interface, own_modules  # they have registered themselves
+
+KEPT = ("qk", "statistics")
+DTYPES = (None, "float16", "float32")
+ROOT = "(model)"
+"""The layer's name where the model itself calls attention, not one of its modules."""
+
+
+@contextmanager
+def capture(
+    model: torch.nn.Module,
+    layers: int | str | Sequence[int | str] | None = None,
+    heads: int | Sequence[int] | None = None,
+    keep: str = "qk",
+    statistics: Any = None,
+    strict: bool = True,
+    dtype: str | None = None,
+) -> Iterator[Recording]:
+    """Record the attention of every layer that runs within the ``with`` statement.
+
+    The model computes with its own functions; nothing is hung on it. Only calls of this thread,
+    below this model, are recorded.
+
+    Args:
+        model: any `torch.nn.Module` that calls transformers' attention interface, torch's
+            attention functions, `atento.attention`, or writes the formula out with a softmax.
+        layers: which ones: module paths, patterns (``"model.layers.*"``) or numbers in the order
+            they run; None: all.
+        heads: which query heads, of all layers; None: all. They are numbered anew in the record.
+        keep: "qk" (queries and keys, from which all weights can be computed) or "statistics".
+        statistics: names or instances, as in `atento.survey`; None: the default ones; (): none.
+        strict: whether a layer that cannot be read exactly is an error; otherwise it is listed
+            in ``recording.skipped``, with the reason, and the others are read.
+        dtype: "float16" or "float32" for the queries and keys kept; None: as they were computed
+            (bfloat16 becomes float32).
+
+    Yields:
+        A `Recording`, which grows while the model runs.
+
+    Raises:
+        InputError: for arguments that cannot be used; at the end, when no attention was seen, or
+            a layer asked for was not.
+        EngineError: when a layer cannot be read exactly, or the model is compiled.
+
+    A query that may see no key (padding on the left) has weights 0 here, where eager attention of
+    transformers spreads its weight over the keys that it hides.
+
+    >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    >>> with capture(layer) as recording:
+    ...     _ = layer(torch.ones(1, 5, 8))
+    >>> recording[0].layer, recording[0].shape
+    ('self_attn', (1, 2, 5, 5))
+    """
+    _check_model(model)
+    taking = _Capture(model, layers, heads, keep, statistics, strict, dtype)
+    with watching(taking) as watch:
+        taking.watch = watch
+        yield taking.recording
+    taking.finish()
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"capture takes a torch.nn.Module; got {type(model).__name__}.")
+    for name, module in model.named_modules():
+        what = None
+        if isinstance(module, torch.jit.ScriptModule):
+            what = "a TorchScript module"
+        elif (
+            type(module).__name__ == "OptimizedModule"  # without loading the compiler
+            or getattr(module, "_compiled_call_impl", None) is not None
+        ):
+            what = "compiled by torch.compile"
+        if what is not None:
+            raise EngineError(
+                f"{name or type(module).__name__} is {what}, which hides its attention calls: "
+                "capture the model as it was before that (torch.compile keeps it as ._orig_mod)."
+            )
+
+
+class _Capture:
+    """One `capture`: what it wants, and what it has seen."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        layers: Any,
+        heads: Any,
+        keep: str,
+        statistics: Any,
+        strict: bool,
+        dtype: str | None,
+    ) -> None:
+        if keep not in KEPT:
+            raise InputError(f"keep must be one of {', '.join(KEPT)}; got {keep!r}.")
+        if dtype not in DTYPES:
+            raise InputError(f'dtype must be "float16", "float32" or None; got {dtype!r}.')
+        self.model, self.keep, self.dtype, self.strict = model, keep, dtype, strict
+        self.layers = _wanted_layers(layers)
+        self.heads = _wanted_heads(heads)
+        self.statistics = statistics
+        self.paths = {module: name for name, module in model.named_modules()}
+        self.has_both = _has_both(self.paths.values())
+        self.recording = Recording()
+        self.watch: Watch | None = None
+        self.seen: dict[str, int] = {}
+        self.caches = SlidingCaches()
+        self.tokens = _Tokens(self.recording, self.paths)
+        _check_statistics(statistics)
+
+    def name_of(self, place: Place) -> str | None:
+        """The path of the innermost module of this model that is being called."""
+        for module, _, _ in reversed(place.modules):
+            if module in self.paths:
+                return self.paths[module] or ROOT
+        return None
+
+    def skip(self, layer: str, error: AtentoError) -> None:
+        """Raise, or note why a layer is not read."""
+        if self._wants(layer):
+            if self.strict:
+                raise type(error)(f"{layer}: {error}") from error
+            if layer not in dict(self.recording.skipped):
+                self.recording.skipped.append((layer, str(error)))
+
+    def observe(self, call: AttentionCall, place: Place, lse: Any) -> torch.Tensor | None:
+        """Keep what is wanted of a call."""
+        layer = self.name_of(place) or ROOT
+        call = replace(call, layer=layer, side=side_of(layer, self.has_both))
+        wanted = self._wants(layer)
+        try:
+            call = self.caches.whole(call, partial(self._keys_of, layer))
+            tokens = self.tokens.of(call, place)
+            if wanted:
+                self.recording.add(self._record(call, lse, tokens))
+        except AtentoError as error:
+            self.skip(layer, error)
+        return None
+
+    def _keys_of(self, layer: str) -> Any:
+        if self.heads is not None:  # others than the call's
+            return None
+        known = [record for record in self.recording.records if record.layer == layer]
+        return known[-1].key if known else None
+
+    def _wants(self, layer: str) -> bool:
+        number = self.seen.setdefault(layer, len(self.seen))
+        if self.layers is None:
+            return True
+        return any(
+            wish == number if isinstance(wish, int) else fnmatchcase(layer, wish)
+            for wish in self.layers
+        )
+
+    def _record(self, call: AttentionCall, lse: torch.Tensor, tokens: Any) -> LayerRecord:
+        bias = call.bias
+        if self.heads is not None:
+            call, lse = _of_heads(call, lse, self.heads)
+        request = request_of(call)
+        results, axes = _fold(request, lse, self.statistics, tokens, call.first_query)
+        kept = self.keep == "qk"
+        return LayerRecord(
+            layer=call.layer,
+            kind=call.kind,
+            side=call.side,
+            way=call.way,
+            query=self._stored(call.query) if kept else None,
+            key=self._stored(call.key) if kept else None,
+            lse=as_numpy(lse),
+            mask=request.mask,
+            scale=request.scale,
+            bias=self._bias(call.bias, shared=call.bias is bias),
+            softcap=request.softcap,
+            first_query=call.first_query,
+            statistics=results,
+            axes=axes,
+            key_length=call.key.shape[2],
+        )
+
+    def _stored(self, tensor: torch.Tensor) -> Any:
+        if tensor.dtype == torch.float16 and self.dtype is None:
+            return np.array(to_numpy(tensor.detach()), order="C")
+        array = as_numpy(tensor)
+        return array if self.dtype is None else array.astype(self.dtype, copy=False)
+
+    def _bias(self, bias: Any, shared: bool) -> Any:
+        if bias is None or self.watch is None:
+            return None
+        if isinstance(bias, DistanceBias):
+            return DistanceBias(as_numpy(bias.values), bias.lengths)
+        return copied(self.watch, bias) if shared else as_numpy(bias)
+
+    def finish(self) -> None:
+        """Say what was not seen.
+
+        Raises:
+            InputError: when nothing was, or a layer that was asked for.
+        """
+        recording = self.recording
+        if not self.seen and self.strict:
+            raise InputError(
+                f"no attention was seen in {type(self.model).__name__}. Either it did not run "
+                "within the with statement (in this thread), or its attention goes another way "
+                "than transformers' interface, torch's functions, atento.attention or a softmax. "
+                f"Its modules are of the classes {_classes(self.model)}."
+            )
+        unseen = [
+            wish
+            for wish in self.layers or ()
+            if not any(
+                wish == number if isinstance(wish, int) else fnmatchcase(layer, wish)
+                for layer, number in self.seen.items()
+            )
+        ]
+        if unseen and self.strict:
+            there = ", ".join(f"{number}: {layer}" for layer, number in self.seen.items())
+            raise InputError(
+                f"no attention was seen in {', '.join(map(str, unseen))}. There was in {there}."
+            )
+        reason = "no attention was seen in it: it did not run, or goes a way that is not known."
+        recording.skipped.extend((layer, reason) for layer in _unseen(self.model, self.seen))
+
+
+def _wanted_layers(layers: Any) -> tuple[int | str, ...] | None:
+    if layers is None:
+        return None
+    several = (layers,) if isinstance(layers, int | str) else tuple(layers)
+    for layer in several:
+        if isinstance(layer, bool) or not isinstance(layer, int | str):
+            raise InputError(f"layers are module paths or numbers; got {layer!r}.")
+        if isinstance(layer, int) and layer < 0:
+            raise InputError(
+                f"layers are counted from 0 in the order they run; got {layer}, and how many there "
+                "are is not known before."
+            )
+    return several
+
+
+def _wanted_heads(heads: Any) -> list[int] | None:
+    if heads is None:
+        return None
+    several = [heads] if isinstance(heads, int) else list(heads)
+    if not several:
+        raise InputError("heads is empty: name some, or leave it out for all.")
+    for head in several:
+        if isinstance(head, bool) or not hasattr(head, "__index__") or int(head) < 0:
+            raise InputError(f"heads are whole numbers from 0 on; got {head!r}.")
+    return [int(head) for head in several]
+
+
+def _check_statistics(statistics: Any) -> None:
+    """Refuse what cannot be folded before the model runs."""
+    from atento.statistics.wishes import as_statistics
+
+    as_statistics(statistics, with_tokens=True)
+
+
+def _fold(
+    request: Any, lse: torch.Tensor, wishes: Any, tokens: Any, first_query: int
+) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """Results as NumPy arrays, and the axes of each without batch."""
+    from atento.statistics.folding import fold
+    from atento.statistics.wishes import as_statistics
+
+    statistics = as_statistics(wishes, with_tokens=tokens is not None)
+    if not statistics:
+        return {}, {}
+    made = fold(request, lse, statistics, tokens=tokens, first_query=first_query)
+    axes = {name: own for each in statistics for name, own in each.results.items()}
+    return {name: to_numpy(array) for name, array in made.items()}, axes
+
+
+def _of_heads(
+    call: AttentionCall, lse: torch.Tensor, heads: list[int]
+) -> tuple[AttentionCall, torch.Tensor]:
+    """The call of some query heads, each with a key head of its own."""
+    count = call.query.shape[1]
+    if max(heads) >= count:
+        raise InputError(f"there is no head {max(heads)}: the layer has {count} query heads.")
+    group = count // call.key.shape[1]
+    shared = [head // group for head in heads]
+    bias = call.bias
+    if isinstance(bias, DistanceBias):
+        if bias.values.ndim > 1 and bias.values.shape[-2] != 1:
+            bias = DistanceBias(bias.values[..., heads, :], bias.lengths)
+    elif bias is not None and bias.ndim > 2 and bias.shape[-3] != 1:
+        bias = bias[..., heads, :, :]
+    some = replace(
+        call,
+        query=call.query[:, heads],
+        key=call.key[:, shared],
+        value=call.value[:, shared],
+        mask=None if call.mask is None else _mask_of_heads(call.mask, heads),
+        bias=bias,
+        sinks=None if call.sinks is None or not call.sinks.ndim else call.sinks[heads],
+    )
+    return some, lse[:, heads]
+
+
+def _mask_of_heads(mask: Mask, heads: list[int]) -> Mask:
+    if isinstance(mask, Both | Either):
+        return type(mask)(_mask_of_heads(mask.first, heads), _mask_of_heads(mask.second, heads))
+    if isinstance(mask, Not):
+        return Not(_mask_of_heads(mask.rule, heads))
+    if not mask.leading or mask.leading[-1] == 1:
+        return mask
+    if isinstance(mask, Explicit):
+        return Explicit(mask.array[..., heads, :, :])
+    raise EngineError(f"heads= cannot take heads out of {mask!r}: leave heads out.")
+
+
+def _has_both(paths: Iterable[str]) -> bool:
+    parts = {part for path in paths for part in path.split(".")}
+    return {"encoder", "decoder"} <= parts
+
+
+def _classes(model: torch.nn.Module) -> str:
+    return ", ".join(sorted({type(module).__name__ for module in model.modules()}))
+
+
+def _unseen(model: torch.nn.Module, seen: Iterable[str]) -> list[str]:
+    """Modules that are named an attention, hold none that is, and in which none was seen."""
+    named = [
+        path
+        for path, module in model.named_modules()
+        if any(part in type(module).__name__.lower() for part in ("attention", "attn"))
+    ]
+    seen = list(seen)
+    return [
+        path
+        for path in named
+        if not any(other.startswith(f"{path}.") for other in [*named, *seen])
+        and not any(path == layer or path.startswith(f"{layer}.") for layer in seen)
+    ]
+
+
+class _Tokens:
+    """The token ids that came in with the calls of the model, each side's by itself."""
+
+    def __init__(self, recording: Recording, paths: dict[torch.nn.Module, str]) -> None:
+        self.recording, self.paths = recording, paths
+        self.latest: dict[str | None, torch.Tensor] = {}
+        self.so_far: dict[str | None, torch.Tensor] = {}
+
+    def of(self, call: AttentionCall, place: Place) -> Any:
+        """Those of the call's keys, (batch, token); None where they are not known."""
+        ids = self._given(place, call.side)
+        if call.kind != "self" or ids is None or ids.ndim != 2:
+            return None
+        batch, _, Tq, _ = call.query.shape
+        if tuple(ids.shape) != (batch, Tq):
+            return None
+        self._note(call, ids)
+        keys, Tk = self.so_far[call.side], call.key.shape[2]
+        missing = Tk - keys.shape[1]
+        if missing > 0:  # room in a cache for tokens to come
+            keys = torch.nn.functional.pad(keys, (0, missing), value=-1)
+        return keys[:, keys.shape[1] - Tk :]
+
+    def _note(self, call: AttentionCall, ids: torch.Tensor) -> None:
+        side, first = call.side, call.first_query
+        if self.latest.get(side) is ids:
+            return
+        self.latest[side] = ids
+        before = self.so_far.get(side)
+        if first and before is not None and before.shape[0] == ids.shape[0]:
+            first = before.shape[1]
+            self.so_far[side] = torch.cat([before, ids.to(before.device)], dim=1)
+        else:
+            self.so_far[side] = ids
+        if side != "decoder" or None in self.latest:
+            self.recording.add_token_ids(to_numpy(ids), first)
+
+    def _given(self, place: Place, side: str | None) -> torch.Tensor | None:
+        """What the outermost module of the model was called with."""
+        for module, args, kwargs in place.modules:
+            if module in self.paths:
+                ids = _argument(module, args, kwargs, side)
+                integer = isinstance(ids, torch.Tensor) and not (
+                    ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
+                )
+                return ids if integer else None
+        return None
+
+
+def _argument(
+    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], side: str | None
+) -> Any:
+    try:
+        named = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        named = {}
+    given = {**named, **named.get("kwargs", {}), **kwargs}
+    if side == "decoder" and "decoder_input_ids" in given:
+        return given["decoder_input_ids"]
+    if "input_ids" in given:
+        return given["input_ids"] if side != "decoder" or "decoder_input_ids" not in named else None
+    return args[0] if args and isinstance(args[0], torch.Tensor) else None

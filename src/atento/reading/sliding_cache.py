@@ -1,0 +1,106 @@
+"""Keys that a sliding cache has let go: a call is put on the axis of all keys that ever were."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from atento._arrays import to_numpy
+from atento._errors import EngineError
+from atento.masks import Causal, Explicit, KeyPadding, Mask, Prefix, Rule, Window
+from atento.masks.mask import Both
+from atento.reading.call import AttentionCall
+
+__all__ = ["SlidingCaches"]
+
+
+class SlidingCaches:
+    """How far each layer has come, and its last key: enough to see that a call continues it.
+
+    A cache that holds only the last keys (a window) hands on fewer than there were. Where the key
+    before a call's new ones is, to the bit, the last one that the layer has seen, and fewer keys
+    come than have passed, those missing are put in front again, hidden.
+    """
+
+    def __init__(self) -> None:
+        self.reached: dict[str, tuple[int, torch.Tensor]] = {}
+
+    def whole(self, call: AttentionCall, keys: Callable[[], Any]) -> AttentionCall:
+        """The call with as many keys as have passed.
+
+        Args:
+            call: its ``layer`` says whose.
+            keys: makes the layer's keys so far, as NumPy's (batch, head, key, feature), or None.
+
+        Raises:
+            EngineError: where the mask cannot be put on the longer axis.
+        """
+        if call.kind != "self":
+            return call
+        missing = self._missing(call)
+        if missing:
+            call = _with_keys_in_front(call, missing, keys())
+        last = call.first_query + call.query.shape[2]
+        if 0 < last <= call.key.shape[2]:
+            self.reached[call.layer] = last, call.key[:, :, last - 1].detach().clone()
+        return call
+
+    def _missing(self, call: AttentionCall) -> int:
+        known = self.reached.get(call.layer)
+        before = call.first_query
+        if known is None or not before or before >= known[0]:
+            return 0
+        count, last = known
+        held = call.key[:, :, before - 1]
+        same = held.shape == last.shape and held.dtype == last.dtype and torch.equal(held, last)
+        return count - before if same else 0
+
+
+def _with_keys_in_front(call: AttentionCall, missing: int, known: Any) -> AttentionCall:
+    batch, heads, _, features = call.key.shape
+    front = call.key.new_zeros(batch, heads, missing, features)
+    if known is not None and known.shape[1] == heads:
+        front = torch.from_numpy(np.array(known[:, :, :missing])).to(call.key)
+    unused = call.value.new_zeros(*call.value.shape[:2], missing, call.value.shape[3])
+    bias = call.bias
+    if bias is not None and bias.shape[-1] > 1:
+        bias = torch.nn.functional.pad(bias, (missing, 0))
+    hidden = ~Prefix(missing)
+    own = None if call.mask is None else _moved(call.mask, missing)
+    return replace(
+        call,
+        key=torch.cat([front, call.key], dim=2),
+        value=torch.cat([unused, call.value], dim=2),
+        mask=hidden if own is None else own & hidden,
+        bias=bias,
+        first_query=call.first_query + missing,
+    )
+
+
+def _moved(mask: Mask, missing: int) -> Mask:
+    """The mask where so many keys stand in front; what it says of those does not count."""
+    if isinstance(mask, Both):
+        return _moved(mask.first, missing) & _moved(mask.second, missing)
+    if isinstance(mask, Causal | Window) and mask.align == "end":
+        return mask
+    if isinstance(mask, KeyPadding):
+        keep = to_numpy(mask.keep)
+        return KeyPadding(np.pad(keep, [(0, 0)] * (keep.ndim - 1) + [(missing, 0)]))
+    if isinstance(mask, Explicit):
+        array = to_numpy(mask.array)
+        if array.shape[-1] == 1:
+            return mask
+        return Explicit(np.pad(array, [(0, 0)] * (array.ndim - 1) + [(missing, 0)]))
+    if isinstance(mask, Rule):
+        own = mask.f
+
+        def attends(batch: Any, head: Any, query: Any, key: Any) -> Any:
+            return (key >= missing) & own(batch, head, query, np.maximum(key - missing, 0))
+
+        return Rule(attends)
+    raise EngineError(
+        f"a cache that holds only the last keys cannot be read under the mask {mask!r}: run the "
+        "model with use_cache=False, or in one pass."
+    )

@@ -1,0 +1,108 @@
+"""Overview: a small picture of each head's weights, pooled by mean and by maximum."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from atento._errors import InputError
+from atento.statistics.block import Block
+from atento.statistics.statistic import Statistic
+
+__all__ = ["Overview"]
+
+
+class Overview(Statistic):
+    """The weights of a head in at most size × size bins of equal width.
+
+    A bin holds ceil(queries / size) × ceil(keys / size) pairs, the last ones perhaps fewer. Its
+    mean is over the pairs that there are, masked ones included as 0. The maximum shows a needle
+    that the mean hides.
+
+    Args:
+        size: bins along each axis at most.
+
+    Results: "overview_mean" and "overview_max", (head, row bin, column bin).
+
+    Raises:
+        InputError: when the size is no whole number of at least 1.
+    """
+
+    def __init__(self, size: int = 64) -> None:
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+            raise InputError(
+                f"size, the number of bins along each axis, must be a whole number ≥ 1; got "
+                f"{size!r}."
+            )
+        self.size = int(size)
+        axes = ("head", "row bin", "column bin")
+        self.results = {"overview_mean": axes, "overview_max": axes}
+
+    def _begin(self) -> None:
+        extent = self.extent
+        self.height = max(1, -(-extent.queries // self.size))
+        self.width = max(1, -(-extent.keys // self.size))
+        shape = (extent.heads, -(-extent.queries // self.height), -(-extent.keys // self.width))
+        self.sum = extent.sums(shape)
+        self.max = extent.full(shape, 0.0)
+
+    def update(self, block: Block) -> None:
+        """Pool the rows of the block, and then the few columns that remain."""
+        xp, heads = self.extent.xp, block.at_queries[0]
+        row_bins = []
+        for rows in _bins(block.rows, self.height):
+            part = block.weights[:, rows.start : rows.stop]
+            # (head, query, key) -> (head, row bin, query within it, key)
+            part = xp.reshape(part, (part.shape[0], rows.bins, -1, part.shape[-1]))
+            total, largest = part.sum(-2), xp.max(part, axis=-2)
+            row_bins.append((total, largest))
+            for cols in _bins(block.cols, self.width):
+                at = (heads, rows.where, cols.where)
+                shape = (*total.shape[:2], cols.bins, -1)
+                # (head, row bin, key) -> (head, row bin, column bin, key within it)
+                pooled = xp.reshape(total[..., cols.start : cols.stop], shape)
+                bins = self.sum[at]
+                bins += pooled.sum(-1)
+                pooled = xp.reshape(largest[..., cols.start : cols.stop], shape)
+                self.max[at] = xp.maximum(self.max[at], xp.max(pooled, axis=-1))
+        block.cache["row_bins"] = row_bins
+
+    def merge(self, other: Any) -> None:
+        """Add the sums, and keep the larger of the maxima."""
+        self.sum += other.sum
+        self.max = self.extent.xp.maximum(self.max, other.max)
+
+    def result(self) -> dict[str, Any]:
+        """Mean and maximum of each bin, (head, row bin, column bin)."""
+        extent, xp = self.extent, self.extent.xp
+        rows, cols = (
+            xp.asarray(_sizes(length, bin_length), dtype=self.sum.dtype, device=extent.device)
+            for length, bin_length in ((extent.queries, self.height), (extent.keys, self.width))
+        )
+        return {
+            "overview_mean": extent.rounded(self.sum / (rows[:, None] * cols)),
+            "overview_max": xp.asarray(self.max, copy=True),
+        }
+
+
+class _Bins(NamedTuple):
+    """Rows (or columns) start:stop of a block; how many bins they are of, of one length; which."""
+
+    start: int
+    stop: int
+    bins: int
+    where: slice
+
+
+def _bins(span: range, length: int) -> Iterator[_Bins]:
+    """The bins that a block has a part of: the cut one at its start, whole ones, the cut one."""
+    head = min(-(-span.start // length) * length, span.stop)  # where a bin begins
+    tail = max(head, span.stop // length * length)
+    for start, stop in ((span.start, head), (head, tail), (tail, span.stop)):
+        if start < stop:
+            first = start // length
+            count = max(1, (stop - start) // length)
+            yield _Bins(start - span.start, stop - span.start, count, slice(first, first + count))
+
+
+def _sizes(length: int, bin_length: int) -> list[int]:
+    """How long each bin is."""
+    return [min(bin_length, length - start) for start in range(0, length, bin_length)]

@@ -1,0 +1,97 @@
+"""What every statistic of the weights can do: be folded over blocks, merged, and read."""
+
+import copy
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NoReturn
+
+from atento._errors import InputError
+from atento.statistics.block import Block, Extent
+
+__all__ = ["Statistic", "register", "registered"]
+
+
+class Statistic(ABC):
+    """One or a few numbers per query, key or head, folded over blocks of exact weights.
+
+    An instance is first a wish (``WeightOn([0])``); `start` makes of it a part that is folded:
+
+        part = statistic.start(extent)
+        for block in blocks: part.update(block)
+        part.merge(other)                  # another part over other blocks of the same extent
+        part.result()                      # {"name": array, ...}
+
+    Blocks come in any order, and each pair of query and key in exactly one block of exactly one
+    part. Weights are those of the whole row, so that sums and maxima of parts are those of the
+    whole.
+
+    Attributes:
+        results: the names in `result`, and the axes of each: ("head", "query"), ("head", "key") or
+            others of the extent's.
+        needs_tokens: whether it asks for the extent's token ids.
+    """
+
+    results: dict[str, tuple[str, ...]]
+    needs_tokens: ClassVar[bool] = False
+
+    def start(self, extent: Extent) -> "Statistic":
+        """A part over this extent that has seen no block."""
+        if self.needs_tokens and (extent.query_tokens is None or extent.key_tokens is None):
+            self.refuse_without_tokens()
+        part = copy.copy(self)
+        part.extent = extent
+        part._begin()
+        return part
+
+    extent: Extent
+
+    def refuse_without_tokens(self) -> NoReturn:
+        """Say that this statistic compares tokens, and how to give them.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"the statistics {', '.join(self.results)} compare tokens: give the token ids, "
+            "tokens=, (token,) or (batch, token)."
+        )
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make the state: what a part holds before any block."""
+
+    @abstractmethod
+    def update(self, block: Block) -> None:
+        """Fold one block in."""
+
+    @abstractmethod
+    def merge(self, other: Any) -> None:
+        """Fold in what another part over the same extent has gathered."""
+
+    @abstractmethod
+    def result(self) -> dict[str, Any]:
+        """The numbers, in the axes that `results` names."""
+
+
+_registered: dict[str, Statistic] = {}
+
+
+def register(name: str, statistic: Statistic) -> None:
+    """Let a statistic be asked for by this name: ``survey(..., statistics=["mine"])``.
+
+    Raises:
+        InputError: when the name is taken or no text, or the object is no statistic.
+    """
+    if not isinstance(name, str) or not name:
+        raise InputError(f"register takes a name, as in register('mine', Mine()); got {name!r}.")
+    if not isinstance(statistic, Statistic):
+        raise InputError(
+            f"register takes an instance of a subclass of Statistic; got {statistic!r}."
+        )
+    if name in _registered:
+        raise InputError(f"the statistic {name!r} is there already: choose another name.")
+    _registered[name] = statistic
+
+
+def registered() -> dict[str, Statistic]:
+    """All statistics that can be asked for by name."""
+    return dict(_registered)

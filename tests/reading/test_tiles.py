@@ -1,0 +1,380 @@
+"""Weights and pooled tiles of a record: equal to dense weights in float64, for any slice."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atento import InputError, ShapeError
+from atento.masks import Causal, Window
+from atento.reading import layer as layer_module
+from atento.reading import tiles
+from atento.statistics.overview import Overview as StatisticOverview
+from atento.statistics.survey import survey
+from reading_records import KEY, MASKS, OPTIONS, QUERY, TK, TQ, B, D, H, normal, record
+
+EXACT = {np.float64: {"rtol": 1e-12, "atol": 1e-12}, np.float32: {"rtol": 1e-6, "atol": 1e-6}}
+
+
+@pytest.fixture
+def small_strips(monkeypatch):
+    """Strips of a few weights, so that small records are cut as large ones are."""
+    monkeypatch.setattr(tiles, "ROWS", 4)
+    monkeypatch.setattr(tiles, "COLS", 8)
+    monkeypatch.setattr(tiles, "GROUP", 2)
+    monkeypatch.setattr(tiles, "NARROW", 2)
+
+
+def dense_tile(weights, row0, col0, zoom, size, pool):
+    """Cells by the definition: the mean or maximum of the pairs that there are."""
+    side = 2**zoom
+    part = weights[row0 : row0 + size * side, col0 : col0 + size * side]
+    return np.array(
+        [
+            [
+                getattr(part[i : i + side, j : j + side], pool)()
+                for j in range(0, part.shape[1], side)
+            ]
+            for i in range(0, part.shape[0], side)
+        ]
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("mask", MASKS)
+def test_all_weights_are_the_dense_ones_under_every_mask(mask, dtype, small_strips):
+    made, weights = record(mask, dtype=dtype)
+    for batch in range(B):
+        for head in range(H):
+            mine = made.weights(head, batch=batch)
+            assert mine.dtype == dtype
+            np.testing.assert_allclose(mine, weights[batch, head], **EXACT[dtype])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("mask", ["causal, start", "array"])
+def test_all_weights_are_the_dense_ones_with_every_option(option, mask, dtype, small_strips):
+    made, weights = record(mask, option, dtype)
+    for batch in range(B):
+        for head in range(H):
+            np.testing.assert_allclose(
+                made.weights(head, batch=batch), weights[batch, head], **EXACT[dtype]
+            )
+
+
+def test_weights_of_queries_stored_in_half_precision_are_float32():
+    made, _ = record("causal, start")
+    half = QUERY.astype(np.float16), KEY.astype(np.float16)
+    made.query, made.key = half
+    made.lse = made.lse.astype(np.float32)
+    mine = made.weights(1, batch=1)
+    assert mine.dtype == np.float32
+    scores = half[0][1, 1].astype(np.float64) @ half[1][1, 0].astype(np.float64).T * D**-0.5
+    expected = np.exp(scores - made.lse[1, 1][:, None].astype(np.float64)) * np.tri(TQ, TK)
+    np.testing.assert_allclose(mine, expected, rtol=1e-6, atol=1e-7)
+
+
+spans = st.one_of(
+    st.none(),
+    st.integers(-TQ, TQ - 1),
+    st.tuples(st.none() | st.integers(-20, 20), st.none() | st.integers(-20, 20)),
+    st.slices(TQ),
+    st.builds(
+        slice,
+        st.none() | st.integers(-20, 20),
+        st.none() | st.integers(-20, 20),
+        st.sampled_from([None, 1, 2, 5, -1, -3]),
+    ),
+    st.builds(range, st.integers(0, 20), st.integers(0, 20), st.sampled_from([1, 3])),
+)
+
+
+def meant(span, length):
+    """The positions that a span stands for, by Python's own rules."""
+    if span is None:
+        return list(range(length))
+    if isinstance(span, int):
+        return [range(length)[span]]
+    if isinstance(span, range):
+        return [i for i in span if i < length]
+    return list(range(length))[slice(*span) if isinstance(span, tuple) else span]
+
+
+@given(rows=spans, cols=spans, head=st.integers(-H, H - 1), mask=st.sampled_from(sorted(MASKS)))
+def test_any_slice_is_that_slice_of_the_dense_weights(rows, cols, head, mask):
+    made, weights = record(mask)
+    mine = made.weights(head, rows, cols, batch=1)
+    expected = weights[1, head][np.ix_(meant(rows, TQ), meant(cols, TK))]
+    assert mine.shape == expected.shape
+    np.testing.assert_allclose(mine, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_descending_range_leaves_out_what_is_past_the_end():
+    made, weights = record()
+    mine = made.weights(0, range(TQ + 4, 2, -3), range(TK - 1, -1, -1))
+    kept = [i for i in range(TQ + 4, 2, -3) if i < TQ]
+    np.testing.assert_allclose(mine, weights[0, 0][kept][:, ::-1], rtol=1e-12)
+
+
+def test_a_nan_behind_the_mask_does_not_leak_and_a_visible_one_shows():
+    made, weights = record("causal, start")
+    made.key[:, :, 6] = np.nan
+    mine = made.weights(2)
+    assert (mine[:6, 6:] == 0).all()
+    np.testing.assert_allclose(mine[:6, :6], weights[0, 2, :6, :6], rtol=1e-12)
+    assert np.isnan(mine[6:, 6]).all()
+
+
+def test_a_row_whose_log_sum_exp_says_that_it_sees_nothing_is_zero_whatever_the_mask_says():
+    made, weights = record()
+    made.lse = made.lse.copy()
+    made.lse[1, 2, 4] = -np.inf
+    mine = made.weights(2, batch=1)
+    assert (mine[4] == 0).all()
+    np.testing.assert_allclose(mine[5:], weights[1, 2, 5:], rtol=1e-12)
+
+
+def test_scores_far_below_the_log_sum_exp_are_weights_of_zero():
+    made, _ = record(dtype=np.float32)
+    made.lse = made.lse + np.float32(500)
+    assert (made.weights(0) == 0).all()
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+@pytest.mark.parametrize("option", ["plain", "all at once", "bias by distance"])
+@given(
+    mask=st.sampled_from(sorted(MASKS)),
+    row0=st.integers(0, TQ - 1),
+    col0=st.integers(0, TK - 1),
+    zoom=st.integers(0, 6),
+    size=st.integers(1, 9),
+    head=st.integers(0, H - 1),
+)
+def test_any_tile_pools_the_dense_weights(pool, option, mask, row0, col0, zoom, size, head):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"ROWS": 4, "COLS": 8, "GROUP": 2, "NARROW": 2}.items():
+            patch.setattr(tiles, name, value)
+        made, weights = record(mask, option)
+        mine = made.tile(head, row0, col0, zoom, size, pool, batch=1)
+    expected = dense_tile(weights[1, head], row0, col0, zoom, size, pool)
+    assert mine.shape == expected.shape
+    np.testing.assert_allclose(mine, expected, rtol=1e-12, atol=1e-12)
+
+
+def long_record(T=613, dtype=np.float64):
+    """One head that is long enough for the strips as they are, with a window and padding rows."""
+    query, key = normal(1, 1, T, D), normal(1, 1, T, D)
+    i, j = np.indices((T, T))
+    visible = (j <= i) & (j >= i - 300)
+    scores = np.where(visible, (query @ key.swapaxes(-1, -2))[0, 0] * D**-0.5, -np.inf)
+    top = scores.max(-1, keepdims=True)
+    lse = (top + np.log(np.exp(scores - top).sum(-1, keepdims=True)))[..., 0]
+    made = layer_module.LayerRecord(
+        "long",
+        "self",
+        None,
+        "sdpa",
+        query.astype(dtype),
+        key.astype(dtype),
+        lse[None, None].astype(dtype),
+        Causal() & Window(left=300),
+        D**-0.5,
+    )
+    made.check()
+    return made, np.exp(scores - lse[:, None])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("pool", ["mean", "max"])
+@pytest.mark.parametrize("zoom", range(11))
+def test_tiles_of_a_longer_text_pool_the_dense_weights(zoom, pool, dtype, monkeypatch):
+    monkeypatch.setattr(tiles, "SHARED_FROM", 2**10)
+    monkeypatch.setattr(tiles, "available_cores", lambda: 3)
+    made, weights = long_record(dtype=dtype)
+    mine = made.tile(0, 0, 0, zoom, pool=pool)
+    expected = dense_tile(weights, 0, 0, zoom, 256, pool)
+    bound = 1e-12 if dtype is np.float64 else 3e-6
+    np.testing.assert_allclose(mine, expected, rtol=bound, atol=bound * expected.max())
+
+
+def test_a_tile_is_the_same_to_the_bit_with_any_number_of_threads(monkeypatch):
+    made, _ = long_record(dtype=np.float32)
+    monkeypatch.setattr(tiles, "SHARED_FROM", 0)
+    found = []
+    for cores in (1, 2, 5):
+        monkeypatch.setattr(tiles, "available_cores", lambda cores=cores: cores)
+        found.append(made.tile(0, 0, 0, 3))
+    assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
+def with_overview(made, weights, width):
+    """The record, with bins of width × width weights as capture would fold them."""
+    for pool in ("mean", "max"):
+        own = [
+            [dense_tile(head, 0, 0, width.bit_length() - 1, 10**6, pool) for head in item]
+            for item in weights
+        ]
+        made.statistics[f"overview_{pool}"] = np.array(own)
+        made.axes[f"overview_{pool}"] = ("head", "row bin", "column bin")
+    made.check()
+    return made
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+@given(
+    width=st.sampled_from([1, 2, 4]),
+    more=st.integers(0, 5),
+    cell=st.tuples(st.integers(0, 5), st.integers(0, 5)),
+    size=st.integers(1, 5),
+    mask=st.sampled_from(["causal, end", "array", "padding"]),
+)
+def test_a_tile_from_the_overview_is_the_tile_of_the_weights(pool, width, more, cell, size, mask):
+    made, weights = record(mask)
+    with_overview(made, weights, width)
+    zoom = width.bit_length() - 1 + more
+    row0, col0 = (min(n, (T - 1) >> zoom) << zoom for n, T in zip(cell, (TQ, TK), strict=True))
+    made.query = made.key = None  # so that it cannot be computed
+    mine = made.tile(3, row0, col0, zoom, size, pool, batch=1)
+    expected = dense_tile(weights[1, 3], row0, col0, zoom, size, pool)
+    assert mine.shape == expected.shape
+    np.testing.assert_allclose(mine, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_the_overview_that_a_survey_folds_serves_tiles(pool):
+    T, width = 211, 4
+    query, key = normal(1, 2, T, D), normal(1, 1, T, D)
+    surveyed = survey(
+        query, key, key, mask=Causal(), statistics=[StatisticOverview(-(-T // width))]
+    )
+    made = layer_module.LayerRecord(
+        "a", "self", None, "atento", query, key, surveyed.lse, Causal(), D**-0.5,
+        statistics={name: surveyed[name] for name in surveyed},
+        axes={name: surveyed.axes[name][1:] for name in surveyed},
+    )  # fmt: skip
+    made.check()
+    weights = made.weights(1)
+    made.query = made.key = None  # so that tiles cannot be computed
+    for zoom in (2, 3, 5, 8):
+        expected = dense_tile(weights, 0, 0, zoom, 256, pool)
+        np.testing.assert_allclose(
+            made.tile(1, 0, 0, zoom, pool=pool), expected, rtol=1e-12, atol=1e-15
+        )
+
+
+def test_large_tiles_come_from_the_overview_and_others_are_computed(monkeypatch):
+    made, weights = record("causal, end")
+    with_overview(made, weights, 2)
+    for name in ("overview_mean", "overview_max"):
+        made.statistics[name] = np.full_like(made.statistics[name], 7.0)
+    monkeypatch.setattr(layer_module, "MOST_PAIRS", 16)
+    assert (made.tile(0, 0, 0, 1, 3) == 7).all()
+    computed = dense_tile(weights[0, 0], 0, 0, 1, 2, "mean")
+    np.testing.assert_allclose(made.tile(0, 0, 0, 1, 2), computed, rtol=1e-12, atol=1e-12)
+    # Cells that are not made of whole bins, and cells smaller than bins, are computed too.
+    for row0, zoom in ((1, 1), (0, 0)):
+        computed = dense_tile(weights[0, 0], row0, 0, zoom, 9, "mean")
+        mine = made.tile(0, row0, 0, zoom, 9)
+        np.testing.assert_allclose(mine, computed, rtol=1e-12, atol=1e-12)
+
+
+def test_an_overview_whose_bins_are_no_powers_of_two_is_not_used():
+    mean = np.zeros((4, 5))  # 11 queries in bins of 3
+    assert tiles.overview_of(mean, mean, (TQ, TK)) is None
+    assert tiles.overview_of(np.zeros((6, 7)), np.zeros((6, 7)), (TQ, TK)).widths == (2, 2)
+
+
+@given(st.integers(1, 2**21))
+def test_the_overview_is_fine_enough_and_its_memory_grows_with_the_length(T):
+    size = tiles.overview_size(T)
+    if size is None:
+        assert T <= 4096
+        return
+    width = -(-T // size)
+    assert width & (width - 1) == 0
+    assert -(-T // width) == size
+    assert 2 * 4 * size * size <= 1024 * T + 16 * size  # bins are whole
+    if T <= 131_072:
+        assert width == 32
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"head": H}, rf"there are {H} heads in layer 'layers.0.attn', 0 to {H - 1}; got head {H}"),
+        ({"head": -H - 1}, r"got head -7"),
+        ({"head": 1.0}, r"head must be a whole number; got 1.0"),
+        ({"head": True}, r"head must be a whole number"),
+        ({"batch": B}, r"there are 2 batch items .* got batch 2"),
+        ({"rows": TQ}, r"there are 11 queries, 0 to 10; got rows 11"),
+        ({"cols": -TK - 1}, r"there are 13 keys, 0 to 12; got cols -14"),
+        ({"rows": "all"}, r"rows must be a slice, a range, \(start, stop\), one index or None"),
+        ({"rows": (1, 2, 3)}, r"rows must be a slice"),
+        ({"rows": ("a", 2)}, r"rows must be a slice"),
+        ({"rows": True}, r"rows must be positions, not True"),
+        ({"cols": range(-3, 2)}, r"cols is a range of positions, from 0 on"),
+        ({"cols": slice(0, 4, 0)}, r"cols must be a slice"),
+    ],
+)
+def test_what_is_not_there_is_refused_by_text(asked, message):
+    made, _ = record()
+    with pytest.raises(InputError, match=message):
+        made.weights(**{"head": 0, **asked})
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"pool": "median"}, r'pool must be "mean" or "max"; got \'median\''),
+        ({"zoom": -1}, r"zoom must be a whole number from 0 on; got -1"),
+        ({"zoom": 63}, r"at most 62; got 63"),
+        ({"size": 0}, r"size must be a whole number from 1 on"),
+        ({"row0": TQ}, r"row0 is the tile's first of 11 queries: from 0 to 10; got 11"),
+        ({"col0": TK}, r"col0 is the tile's first of 13 keys: from 0 to 12; got 13"),
+        ({"row0": -1}, r"row0 must be a whole number from 0 on"),
+        ({"head": H}, r"there are 6 heads"),
+    ],
+)
+def test_a_tile_that_cannot_be_is_refused_by_text(asked, message):
+    made, _ = record()
+    with pytest.raises(InputError, match=message):
+        made.tile(**{"head": 0, "row0": 0, "col0": 0, "zoom": 0, **asked})
+
+
+def test_weights_of_statistics_alone_are_refused_with_what_to_do():
+    made, _ = record()
+    made.query = made.key = None
+    with pytest.raises(InputError, match=r'were not kept, only statistics: record with keep="qk"'):
+        made.weights(0)
+    with pytest.raises(InputError, match=r'keep="qk"'):
+        made.tile(0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": KEY[..., :3]}, r"key must be \(batch, key head, key, feature\) that fits"),
+        ({"key": KEY[:1]}, r"key must be"),
+        ({"key": np.zeros((B, 4, TK, D))}, r"query heads a multiple of key heads"),
+        ({"query": QUERY[:, :, 1:]}, r"query must be \(batch, head, query, feature\) with lse"),
+        ({"query": None}, r"kept both or neither"),
+        ({"lse": np.zeros((B, H))}, r"lse must have the axes \(batch, head, query\)"),
+        ({"statistics": {"a": np.zeros((B, H, TQ))}, "axes": {}}, r"axes of the statistic 'a'"),
+        (
+            {"statistics": {"a": np.zeros((B, H, TK))}, "axes": {"a": ("head", "query")}},
+            r"the statistic 'a' has size 13 on its axis query, where 11 was expected",
+        ),
+        (
+            {"statistics": {"a": np.zeros((B, H))}, "axes": {"a": ("head", "query")}},
+            r"must have the axes \(batch, head, query\) for 2 batch items; got shape \(2, 6\)",
+        ),
+        ({"mask": MASKS["array"][0], "key": KEY[:, :, 1:], "statistics": {}}, r"mask has shape"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(change, message):
+    made, _ = record()
+    for name, value in change.items():
+        setattr(made, name, value)
+    with pytest.raises(ShapeError, match=message):
+        made.check()
