@@ -123,6 +123,38 @@ def test_queries_that_see_no_key_do_not_count():
     )
 
 
+def test_padding_does_not_count_on_either_side():
+    """A batch of a short and a long text: the short one's empty places say nothing of a head."""
+    weights = np.stack([HEADS["previous token"], HEADS["sink"]])
+    for keep in (np.arange(T) < 11, np.arange(T) >= T - 11):
+        both = np.stack([np.ones(T, bool), keep])
+        batch = np.stack([weights, weights])
+        batch[1, :, ~keep] = 1 / T  # what a model computes for padding
+        found = list(Recording([with_heads(batch, KeyPadding(both).bind(batch.shape))]).summary())
+        rows = [weights[:, 4:], weights[:, keep & (np.arange(T) >= 4)]]
+        previous = np.concatenate(
+            [
+                np.array([np.diagonal(w, -1) for w in weights])[:, 3:],
+                np.array([np.diagonal(w, -1) for w in weights])[
+                    :, (keep & (np.arange(T) >= 4))[1:]
+                ],
+            ],
+            axis=1,
+        )
+        for head in range(2):
+            first = np.concatenate([part[head, :, 0] for part in rows]).mean()
+            assert found[head]["first"] == pytest.approx(first, rel=1e-12)
+            assert found[head]["previous"] == pytest.approx(previous[head].mean(), rel=1e-12)
+
+
+def test_a_mask_that_hides_the_diagonal_is_no_padding():
+    weights = HEADS["previous token"][None, None]
+    hides = ~Causal()  # nobody sees itself
+    kept = list(Recording([with_heads(weights, hides.bind(weights.shape))]).summary())
+    plain = list(Recording([with_heads(weights)]).summary())
+    assert kept[0]["previous"] == plain[0]["previous"] > 0.5
+
+
 def test_numbers_whose_statistic_is_missing_are_none_and_decide_nothing():
     made = with_heads(HEADS["previous token"][None, None])
     made.statistics = {"first": made.statistics["first"]}

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from atento._optional import require
 from atento.masks import Coverage
+from atento.reading.counted import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["OTHER", "ROLES", "Role", "Summary", "summarise"]
 
 Array = npt.NDArray[Any]
-
-SKIPPED = 4
-"""Queries at the first positions see so few keys that every pattern looks like every other."""
 
 SAMPLED = 64
 """So many queries of each batch item tell whether the weights are uniform."""
@@ -198,7 +196,7 @@ def _plain(number: Any) -> float | None:
 
 def _numbers(layer: LayerRecord) -> dict[str, Array]:
     """Each number of each head; NaN where there is none."""
-    used = _used(layer)
+    used = counted(layer)
     numbers = {
         name: _mean(np.asarray(layer.statistics[name], np.float64), used)
         for name in NUMBERS
@@ -209,17 +207,6 @@ def _numbers(layer: LayerRecord) -> dict[str, Array]:
     if "entropy" in numbers:
         numbers["uniform"] = _uniformity(layer, used)
     return numbers
-
-
-def _used(layer: LayerRecord) -> npt.NDArray[np.bool_]:
-    """Which queries count, (batch, head, query): those that see a key, without the first few."""
-    sees = ~np.isneginf(layer.lse)
-    position = layer.first_query + np.arange(layer.queries)
-    late = position >= SKIPPED
-    # A text of a few tokens has no other queries than the first.
-    enough = (sees & late).any(axis=(0, 2), keepdims=True)
-    used: npt.NDArray[np.bool_] = np.where(enough, sees & late, sees)
-    return used
 
 
 def _mean(values: Array, used: npt.NDArray[np.bool_]) -> Array:
