@@ -25,11 +25,10 @@ class BiasTiles:
         grad: the gradient so far, in the array's own (broadcast) shape; None when not asked for.
         is_matrix: whether there is a number for each pair of query and key.
         is_shared: whether several heads or batch items read the same numbers.
-        is_written: whether each number of the gradient comes from one block, and surely comes.
     """
 
     def __init__(
-        self, values: torch.Tensor, weights_shape: tuple[int, ...], with_grad: bool, masked: bool
+        self, values: torch.Tensor, weights_shape: tuple[int, ...], with_grad: bool
     ) -> None:
         self.shape = values.shape
         self.batches = weights_shape[:-3]
@@ -37,12 +36,7 @@ class BiasTiles:
         units = prod(self.values.shape[:2])
         self.is_matrix = self.values.shape[-2:] == weights_shape[-2:]
         self.is_shared = units < prod(weights_shape[:-2])
-        self.is_written = self.is_matrix and not self.is_shared and not masked
-        self.grad = None
-        if with_grad:
-            self.grad = fresh(tuple(self.values.shape), values)
-            if not self.is_written:
-                self.grad.zero_()
+        self.grad = fresh(tuple(self.values.shape), values).zero_() if with_grad else None
 
     def tile(self, part: Part, rows: range, cols: range, unit: Unit = None) -> torch.Tensor:
         """The bias of a block, with axes of size 1 where it does not vary.
@@ -63,10 +57,7 @@ class BiasTiles:
     def add_grad(self, region: torch.Tensor, rows: range, cols: range, grad: torch.Tensor) -> None:
         """Add the gradient of a block's scores, (head, rows, cols), to a region."""
         own = self._block(region, rows, cols)
-        if self.is_written:
-            own.copy_(grad)
-        else:
-            own += grad.sum_to_size(own.shape)
+        own += grad.sum_to_size(own.shape)
 
     def gathered(self) -> torch.Tensor | None:
         """The gradient, in the shape in which the bias was given."""
@@ -137,7 +128,7 @@ def bias_tiles(request: Request, with_grad: bool) -> BiasTiles | None:
         return None
     if isinstance(bias, DistanceBias):
         return DistanceTiles(bias.values, shape, with_grad)
-    return BiasTiles(bias, shape, with_grad, masked=request.mask is not None)
+    return BiasTiles(bias, shape, with_grad)
 
 
 def _one_batch_axis(array: torch.Tensor, batches: tuple[int, ...], own: int) -> torch.Tensor:
