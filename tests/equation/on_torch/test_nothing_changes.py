@@ -54,6 +54,19 @@ def test_masks_of_short_texts_are_written_out(mask, option, monkeypatch):
     torch.testing.assert_close(made[1], made[0], rtol=1e-12, atol=1e-12)
 
 
+def test_dropout_of_single_precision_is_that_of_the_formula(monkeypatch):
+    """Blocks of float32 drop by their bits, those of float64 by a product."""
+    monkeypatch.setattr("atento.equation.on_torch.blocks.FORWARD", (5, 7))
+    monkeypatch.setattr("atento.equation.on_torch.blocks.BACKWARD", (7, 5))
+    inputs = [torch.from_numpy(normal(2, 3, 23, 5)).float().requires_grad_() for _ in range(3)]
+    made = []
+    for engine in ("dense", "streaming"):
+        output = atento.attention(*inputs, dropout=0.3, seed=11, engine=engine)
+        made.append([output, *torch.autograd.grad(output.square().sum(), inputs)])
+    torch.testing.assert_close(made[1], made[0], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(made[0][0], atento.attention(*inputs), atol=1e-2)
+
+
 @pytest.mark.parametrize("option", RICH)
 def test_any_number_of_threads(streaming, option):
     asked, _ = asked_for("combined", option)
