@@ -419,6 +419,19 @@ def test_the_overview_keeps_a_needle_that_its_mean_hides():
     assert found["overview_max"][0, 0, 0] == 0.3
 
 
+def test_bins_of_a_given_width_are_square_however_long_the_sides_are():
+    weights = np.random.default_rng(0).random((2, 11, 7))
+    found = fold_whole(Overview(width=4), weights, block=3)
+    assert found["overview_mean"].shape == (2, 3, 2)
+    for row in range(3):
+        for col in range(2):
+            own = weights[:, 4 * row : 4 * row + 4, 4 * col : 4 * col + 4]
+            np.testing.assert_allclose(
+                found["overview_mean"][:, row, col], own.mean((1, 2)), rtol=1e-14
+            )
+            np.testing.assert_array_equal(found["overview_max"][:, row, col], own.max((1, 2)))
+
+
 def test_a_key_named_twice_counts_once_and_the_order_does_not_matter():
     weights = np.arange(1.0, 8.0).reshape(1, 1, 7) / 28
     for keys in ([6, 0, 6], np.array([0, 6]), {6, 0}):
@@ -519,6 +532,9 @@ def test_top_k_needs_a_whole_number_of_at_least_one(k):
 def test_an_overview_needs_a_whole_number_of_bins(size):
     with pytest.raises(InputError, match=r"the number of bins along each axis, must be a whole"):
         Overview(size)
+    if size is not None:
+        with pytest.raises(InputError, match=r"^width, the queries and the keys of a bin, must be"):
+            Overview(width=size)
 
 
 def test_keys_that_are_no_positions_are_refused():

@@ -13,33 +13,37 @@ __all__ = ["Overview"]
 class Overview(Statistic):
     """The weights of a head in at most size × size bins of equal width.
 
-    A bin holds ceil(queries / size) × ceil(keys / size) pairs, the last ones perhaps fewer. Its
-    mean is over the pairs that there are, masked ones included as 0. The maximum shows a needle
-    that the mean hides.
+    A bin holds ceil(queries / size) × ceil(keys / size) pairs, or width × width where that is said;
+    the last ones perhaps fewer. Its mean is over the pairs that there are, masked ones included
+    as 0. The maximum shows a needle that the mean hides.
 
     Args:
         size: bins along each axis at most.
+        width: how many queries, and how many keys, a bin has, instead of a size: then the number
+            of bins grows with the lengths, and bins of several calls fit together.
 
     Results: "overview_mean" and "overview_max", (head, row bin, column bin).
 
     Raises:
-        InputError: when the size is no whole number of at least 1.
+        InputError: when the size or the width is no whole number of at least 1.
     """
 
-    def __init__(self, size: int = 64) -> None:
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise InputError(
-                f"size, the number of bins along each axis, must be a whole number ≥ 1; got "
-                f"{size!r}."
-            )
+    def __init__(self, size: int = 64, *, width: int | None = None) -> None:
+        for name, number, what in (
+            ("size", size, "the number of bins along each axis"),
+            ("width", 1 if width is None else width, "the queries and the keys of a bin"),
+        ):
+            if isinstance(number, bool) or not hasattr(number, "__index__") or number < 1:
+                raise InputError(f"{name}, {what}, must be a whole number ≥ 1; got {number!r}.")
         self.size = int(size)
+        self.side = None if width is None else int(width)
         axes = ("head", "row bin", "column bin")
         self.results = {"overview_mean": axes, "overview_max": axes}
 
     def _begin(self) -> None:
         extent = self.extent
-        self.height = max(1, -(-extent.queries // self.size))
-        self.width = max(1, -(-extent.keys // self.size))
+        self.height = self.side or max(1, -(-extent.queries // self.size))
+        self.width = self.side or max(1, -(-extent.keys // self.size))
         shape = (extent.heads, -(-extent.queries // self.height), -(-extent.keys // self.width))
         self.sum = extent.sums(shape)
         self.max = extent.full(shape, 0.0)
