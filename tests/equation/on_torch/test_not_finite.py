@@ -134,3 +134,18 @@ def test_large_numbers_that_add_up_to_infinity_are_no_reason_to_stop(engine):
     exact = atento.attention(query.double(), key.double(), value.double(), **asked)
     assert output.isfinite().all()
     torch.testing.assert_close(output.double(), exact, rtol=1e-5, atol=1e33)
+
+
+@pytest.mark.parametrize("keys", [70, 300, 701])
+@pytest.mark.parametrize("bad", NOT_FINITE)
+@pytest.mark.parametrize("at", [0, 37, 69])
+def test_a_value_that_is_not_finite_is_found_in_long_causal_inputs(keys, bad, at):
+    query, key, value = (torch.randn(2, 3, T, 64).double() for T in (300, keys, keys))
+    value[1, 2, at, 5] = bad
+    mask = Causal(align="start")
+    assert atento.plan(query, key, value, mask=mask).engine == "fused"
+    output = atento.attention(query, key, value, mask=mask)
+    expected = atento.attention(query, key, value, mask=mask, engine="dense")
+    torch.testing.assert_close(output, expected, **SAME, equal_nan=True)
+    assert output[1, 2, :at].isfinite().all()
+    assert not output[1, 2, at:, 5].isfinite().any()
