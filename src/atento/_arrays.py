@@ -197,9 +197,6 @@ def _check_devices(
 
 def torch_namespace() -> ModuleType:
     """PyTorch in array API terms."""
-    known = sys.modules.get("array_api_compat.torch")  # asked for with every call
-    if known is not None:
-        return known
     import array_api_compat.torch
 
     return array_api_compat.torch
