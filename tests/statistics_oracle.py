@@ -105,3 +105,29 @@ def overview(weights, size):
         part = weights[h, a * height : (a + 1) * height, b * width : (b + 1) * width]
         mean[h, a, b], largest[h, a, b] = math.fsum(part.ravel()) / part.size, part.max()
     return mean, largest
+
+
+EXACT = {"max", "max_key", "top_weights", "top_keys", "previous", "self", "first"}
+EXACT |= {"received_max", "overview_max"}
+
+
+def assert_equal(found, wanted, dtype):
+    """Equal, or as near as the dtype's rounding of that statistic allows."""
+    rtol = {"float64": 1e-12, "float32": 1e-6}[dtype]
+    for name, array in found.items():
+        expected = wanted[name]
+        assert array.dtype == ("int64" if name.endswith(("_key", "_keys")) else dtype), name
+        assert array.shape == expected.shape, name
+        if name in EXACT:
+            np.testing.assert_array_equal(array, expected, err_msg=name)
+        elif name == "distance_std":
+            # The variance is what is left of squares of distances; in float32, within 16 keys.
+            squares = (wanted["distance_mean"] ** 2 + expected**2).max(initial=0)
+            atol = {"float64": 1e-12 + 2e-15 * squares, "float32": 2e-5}[dtype]
+            variance = array.astype(np.float64) ** 2
+            np.testing.assert_allclose(variance, expected**2, rtol=rtol, atol=atol, err_msg=name)
+        elif name == "distance_mean":  # a sum of either sign
+            atol = {"float64": 1e-12, "float32": 2e-6}[dtype]
+            np.testing.assert_allclose(array, expected, rtol=rtol, atol=atol, err_msg=name)
+        else:
+            np.testing.assert_allclose(array, expected, rtol=rtol, atol=1e-37, err_msg=name)

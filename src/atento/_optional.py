@@ -17,6 +17,7 @@ EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "faiss": "search",
+    "numba": "fast",
 }
 """Which extra of this package brings which library."""
 

@@ -1,5 +1,6 @@
 """Statistics: each against its definition, over any cut into blocks and parts, in any order."""
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -31,7 +32,7 @@ from atento.statistics import (
     register,
     registered,
 )
-from statistics_oracle import moments, statistics_oracle
+from statistics_oracle import assert_equal, moments, statistics_oracle
 
 KEYS, K, SIZE = (1, 2, 3, 7, 11), 3, 5
 WISHES = {
@@ -54,8 +55,6 @@ LIBRARIES = [
     for dtype in ("float64", "float32")
 ]
 LEAST = {"float64": -708.0, "float32": -87.0}
-EXACT = {"max", "max_key", "top_weights", "top_keys", "previous", "self", "first"}
-EXACT |= {"received_max", "overview_max"}
 
 
 def make_extent(
@@ -145,28 +144,6 @@ def cases(draw):
         "cols": draw(places),
         "parts": draw(st.integers(1, 4)),
     }
-
-
-def assert_equal(found, wanted, dtype):
-    """Equal, or as near as the dtype's rounding of that statistic allows."""
-    rtol = {"float64": 1e-12, "float32": 1e-6}[dtype]
-    for name, array in found.items():
-        expected = wanted[name]
-        assert array.dtype == ("int64" if name.endswith(("_key", "_keys")) else dtype), name
-        assert array.shape == expected.shape, name
-        if name in EXACT:
-            np.testing.assert_array_equal(array, expected, err_msg=name)
-        elif name == "distance_std":
-            # The variance is what is left of squares of distances; in float32, within 16 keys.
-            squares = (wanted["distance_mean"] ** 2 + expected**2).max(initial=0)
-            atol = {"float64": 1e-12 + 2e-15 * squares, "float32": 2e-5}[dtype]
-            variance = array.astype(np.float64) ** 2
-            np.testing.assert_allclose(variance, expected**2, rtol=rtol, atol=atol, err_msg=name)
-        elif name == "distance_mean":  # a sum of either sign
-            atol = {"float64": 1e-12, "float32": 2e-6}[dtype]
-            np.testing.assert_allclose(array, expected, rtol=rtol, atol=atol, err_msg=name)
-        else:
-            np.testing.assert_allclose(array, expected, rtol=rtol, atol=1e-37, err_msg=name)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -515,10 +492,14 @@ def test_two_results_of_one_name_are_refused():
 
 
 def test_statistics_that_compare_tokens_are_refused_without_them():
-    with pytest.raises(InputError, match=r"induction compare tokens: give the token ids, tokens="):
+    with pytest.raises(
+        InputError, match=r"the statistic induction compares tokens: give the token ids, tokens="
+    ):
         as_statistics(["induction"])
     assert names_of(as_statistics(["induction"], with_tokens=True)) == ["induction"]
-    with pytest.raises(InputError, match="duplicate compare tokens: give the token ids"):
+    with pytest.raises(
+        InputError, match="the statistic duplicate compares tokens: give the token ids"
+    ):
         Duplicate().start(make_extent((1, 2, 3)))
 
 
@@ -610,3 +591,100 @@ def test_a_wish_is_not_changed_by_its_parts():
     fold_whole(wish, np.full((1, 2, 4), 0.25))
     assert not hasattr(wish, "sum")
     assert isinstance(wish, Statistic)
+
+
+# Parts
+
+
+@pytest.mark.parametrize("wish", WISHES)
+@pytest.mark.parametrize(
+    ("other", "said"), [((2, 7, 13), 0), ((3, 5, 13), 0), ((2, 5, 14), 0), ((2, 5, 13), 3)]
+)
+def test_parts_over_other_extents_are_not_merged(wish, other, said):
+    tokens = {"query_tokens": range(20), "key_tokens": range(20)}
+    part = WISHES[wish].start(make_extent((2, 5, 13), **tokens))
+    apart = WISHES[wish].start(make_extent(other, first_query=said, **tokens))
+    with pytest.raises(InputError, match=r"merge when both are over the same extent.*\(2, 5, 13"):
+        part.merge(apart)
+
+
+def test_a_part_of_another_statistic_is_not_merged():
+    extent = make_extent((2, 5, 12))
+    with pytest.raises(InputError, match=r"a part of Own merges with .* same statistic; got Prev"):
+        Own().start(extent).merge(Previous().start(extent))
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_parts_are_pickled_and_merged_elsewhere(library):
+    rng = np.random.default_rng(23)
+    weights = random_weights(rng, (2, 19, 37), library[1], ties=True, sinks=True)
+    tokens = {"query_tokens": range(19), "key_tokens": range(37)}
+    extent = make_extent(weights.shape, library, **tokens)
+    blocks = list(blocks_of(extent, weights, [range(2)], cut(19, [7]), cut(37, [20])))
+    for name, wish in WISHES.items():
+        first, second, whole = (wish.start(extent) for _ in range(3))
+        for number, block in enumerate(blocks):
+            whole.update(block)
+            (first, second)[number % 2].update(block)
+        first.merge(pickle.loads(pickle.dumps(second)))  # noqa: S301
+        again = pickle.loads(pickle.dumps(first))  # noqa: S301
+        again.update(next(blocks_of(again.extent, weights * 0, [range(2)], [range(9)], [range(9)])))
+        for key, array in wish.start(extent).result().items():
+            wanted = to_numpy(whole.result()[key])
+            assert again.result()[key].dtype == array.dtype
+            np.testing.assert_allclose(to_numpy(first.result()[key]), wanted, 1e-6, 1e-6), name
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("weight", [1.0, 1 - 2**-24, 0.7, 1 / 3])
+def test_one_key_with_all_the_weight_has_no_width(library, weight):
+    rng = np.random.default_rng(29)
+    weights = np.zeros((1, 30, 50_000), library[1])
+    weights[0, np.arange(30), rng.integers(0, 50_000, 30)] = weight
+    found = fold_whole(Distance(), weights, library, block=1024, first_query=49_970)
+    assert not found["distance_std"].any()
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_width_beyond_rounding_is_not_lost(library):
+    weights = np.zeros((1, 1, 400), library[1])
+    weights[0, 0, 200], weights[0, 0, 201] = 1 - 2**-16, 2**-16
+    found = fold_whole(Distance(), weights, library, first_query=399)
+    np.testing.assert_allclose(found["distance_std"], 2**-8, rtol=0.03)
+
+
+# Reductions of a block
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_reductions_are_those_of_the_weights_whatever_was_asked_before(library):
+    rng = np.random.default_rng(31)
+    whole = random_weights(rng, (3, 40, 50), library[1], ties=True, sinks=True)
+    extent = make_extent(whole.shape, library, first_query=10)
+    [block] = blocks_of(extent, whole, [range(1, 3)], [range(3, 29)], [range(6, 43)])
+    weights = whole[1:3, 3:29, 6:43].astype(np.float64)
+    x = np.arange(6, 43) - 10 - 3
+    close = {"rtol": {"float64": 1e-12, "float32": 1e-6}[library[1]], "atol": 1e-5}
+    moments = np.stack([weights @ x.astype(float) ** n for n in range(3)], -1)
+    np.testing.assert_allclose(to_numpy(block.moments), moments, **close)
+    columns = weights.sum(1), weights.max(1)
+    for height in (None, 7):
+        if height:
+            block.cache.pop("columns")
+            bins = block.row_bins(height)
+            assert [made.where for made in bins] == [slice(0, 1), slice(1, 4), slice(4, 5)]
+            total = np.concatenate([to_numpy(made.sums) for made in bins], 1)
+            np.testing.assert_allclose(total[:, 1], weights[:, 4:11].sum(1), **close)
+        for found, wanted in zip(block.columns, columns, strict=True):
+            np.testing.assert_allclose(to_numpy(found), wanted, **close)
+    largest, keys = map(to_numpy, block.largest)
+    np.testing.assert_array_equal(largest, weights.max(-1))
+    np.testing.assert_array_equal(keys, 6 + weights.argmax(-1))
+    assert block.largest is block.largest
+
+
+def test_logarithms_of_weights_alone():
+    extent = make_extent((1, 1, 4), ("numpy", "float32"))
+    weights = np.array([[[0.5, 1.0, 0.0, np.nan]]], np.float32)
+    logs = Block(extent, range(1), range(1), range(4), weights).log_weights
+    np.testing.assert_allclose(logs, [[[np.log(0.5), 0, -87, np.nan]]], rtol=1e-7)

@@ -36,9 +36,9 @@ from torch_cases import (
 
 PRECISIONS = {"float64": 1e-12, "float32": 2e-6}
 SIZES = {
-    "atento.statistics.folding.ROWS": 3,
-    "atento.statistics.folding.COLS": 5,
-    "atento.statistics.folding.FINE": 2,
+    "atento.statistics.sharing.ROWS": 3,
+    "atento.statistics.sharing.COLS": 5,
+    "atento.statistics.sharing.FINE": 2,
     "atento.equation.schedule.WIDEST": 4,
 }
 
@@ -121,7 +121,7 @@ def library(request, small_blocks):
 
 @pytest.fixture(params=[1, 2, 5, 31])
 def threads(request, monkeypatch):
-    monkeypatch.setattr("atento.statistics.folding.available_cores", lambda: request.param)
+    monkeypatch.setattr("atento.statistics.on_numpy.available_cores", lambda: request.param)
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield request.param
@@ -567,7 +567,7 @@ REFUSED = {
     "no tokens": (
         {"statistics": TOKENS},
         atento.InputError,
-        "the statistics same compare tokens: give the token ids",
+        "the statistic same compares tokens: give the token ids",
     ),
     "too few tokens": (
         {"tokens": np.arange(TQ), "statistics": TOKENS},

@@ -18,6 +18,7 @@ PARTS = (
     ("starlette", "serve"),
     ("uvicorn", "serve"),
     ("faiss-cpu", "search"),
+    ("numba", "fast"),
 )
 
 

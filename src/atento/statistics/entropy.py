@@ -1,10 +1,8 @@
 """Entropy: over how many keys a query spreads its attention."""
 
+from collections.abc import Hashable
 from typing import Any
 
-import numpy as np
-
-from atento._arrays import is_numpy
 from atento.statistics.block import Block
 from atento.statistics.query_sum import QuerySum
 
@@ -25,17 +23,16 @@ class Entropy(QuerySum):
     def __init__(self) -> None:
         super().__init__("entropy")
 
+    def asks(self) -> tuple[Hashable, ...]:
+        """Each row's ``Σ p log p``."""
+        return ("negative_entropy",)
+
     def update(self, block: Block) -> None:
-        """Subtract ``Σ weights · log_weights`` of each row."""
+        """Subtract ``Σ p log p`` of each row."""
         entropy = self.sum[block.at_queries]
-        entropy -= _row_dot(block.weights, block.log_weights)
+        entropy -= block.negative_entropy
 
     def result(self) -> dict[str, Any]:
         """The entropies. Rounding can leave −1e-8 for a weight of 1: that is 0."""
         extent = self.extent
         return {"entropy": extent.xp.maximum(extent.rounded(self.sum), extent.full((1, 1), 0.0))}
-
-
-def _row_dot(a: Any, b: Any) -> Any:
-    """``Σ_j a_ij b_ij``. NumPy's vecdot makes no array of products; torch's is far slower."""
-    return np.vecdot(a, b) if is_numpy(a) else (a * b).sum(-1)

@@ -1,8 +1,8 @@
 """Maximum: the largest weight of a query, and the key that gets it."""
 
+from collections.abc import Hashable
 from typing import Any
 
-from atento.statistics.argmax import argmax
 from atento.statistics.block import Block
 from atento.statistics.statistic import Statistic
 
@@ -24,15 +24,17 @@ class Maximum(Statistic):
         self.max = extent.full(shape, 0.0)
         self.key = extent.xp.full(shape, -1, dtype=extent.xp.int64, device=extent.device)
 
+    def asks(self) -> tuple[Hashable, ...]:
+        """The largest weight of each row, and its key."""
+        return ("largest",)
+
     def update(self, block: Block) -> None:
         """Keep the larger maximum; of equals the first key."""
-        xp, at = block.extent.xp, block.at_queries
-        key = argmax(xp, block.weights)
-        largest = xp.take_along_axis(block.weights, key[..., None], axis=-1)[..., 0]
-        self._keep(at, largest, block.cols.start + key)
+        self._keep(block.at_queries, *block.largest)
 
     def merge(self, other: Any) -> None:
         """Keep the larger maximum; of equals the first key."""
+        self._check_mergeable(other)
         self._keep((slice(None), slice(None)), other.max, other.key)
 
     def _keep(self, at: tuple[slice, slice], largest: Any, key: Any) -> None:

@@ -23,26 +23,17 @@ from atento.equation.on_torch.units import Unit
 from atento.equation.on_torch.workers import share_out
 from atento.equation.request import Request
 from atento.equation.schedule import Piece, blocks_of
-from atento.statistics import folding
 from atento.statistics.block import Extent
-from atento.statistics.folding import (
-    HIGHEST,
-    Parts,
-    Rectangle,
-    Share,
-    fold_share,
-    is_tame,
-    merged,
-    shares,
-)
+from atento.statistics.compiled import Reducer, Scored, is_worth_compiling, reduced
+from atento.statistics.finite import HIGHEST, is_tame
+from atento.statistics.folding import Asks, Parts, Weighed, fold_share, merged
+from atento.statistics.sharing import CELLS, Rectangle, Share, block_size, shares
 from atento.statistics.statistic import Statistic
 
 __all__ = ["fold_on_torch"]
 
 HEADS = 64
 """Heads in a block at most, on other devices than the CPU."""
-
-Weighed = tuple[range, Any, Any]
 
 
 def fold_on_torch(
@@ -54,6 +45,7 @@ def fold_on_torch(
     """The results of each batch item, without autograd."""
     with without_autocast(request.query.device.type), torch.no_grad():
         tame = is_tame(request, _largest)
+        compiled = is_worth_compiling(request)
         bias = bias_tiles(request, with_grad=False)
         flat = replace(
             request,
@@ -68,12 +60,15 @@ def fold_on_torch(
         on_cpu = request.query.device.type == "cpu"
 
         def work(share: Share) -> tuple[int, Parts]:
-            weights = _Weights(flat, bias, rows, share, tame)
             extent = extents(share.item)
+            first = extent.first_query
+            weights = partial(_Weights, flat, bias, rows, share, tame, compiled, first)
             return fold_share(share, _in_numpy(extent) if on_cpu else extent, statistics, weights)
 
         threads = torch.get_num_threads() if on_cpu else 1
-        tasks = (partial(work, share) for share in shares(request, threads))
+        tasks = (
+            partial(work, share) for share in shares(request, threads, block_size(compiled)[0])
+        )
         with one_blas_thread() if on_cpu else nullcontext():
             return [
                 {name: torch.as_tensor(array) for name, array in results.items()}
@@ -112,41 +107,69 @@ class _Weights:
         lse: torch.Tensor,
         share: Share,
         tame: bool,
+        compiled: bool,
+        first_query: int,
+        asks: Asks,
     ) -> None:
         self.tame = tame
-        size = (folding.ROWS, folding.COLS)
+        size = block_size(compiled)
+        self.widest = size[1]
         everything = slice(None)
         whole = Part(everything, everything, everything, share.mask, torch.empty(0))
         on_cpu = request.query.device.type == "cpu"
         size = (min(size[0], request.query.shape[2]), min(size[1], request.key.shape[2]))
-        together = max(1, folding.CELLS // max(1, size[0] * size[1])) if on_cpu else HEADS
+        together = max(1, CELLS // max(1, size[0] * size[1])) if on_cpu else HEADS
+        if compiled:  # one product after the other is faster
+            together = 1
         self.heads = [
-            _Heads(request, whole, bias, lse, share.item, own, size)
+            _Heads(request, whole, bias, lse, share.item, own, size, compiled)
             for own in blocks_of(share.heads, together)
         ]
         if self.heads:
-            self.memory = [Memory(self.heads[0].scores.unit.query, size) for _ in range(2)]
-
-    def __call__(self, block: Rectangle) -> Iterator[Weighed]:
-        """Weights and log-weights (head, query, key), some heads at a time."""
-        masked = [
-            (own, ones_where(visible, self.memory[0].numbers)) for own, visible in block.masked
+            like = self.heads[0].scores.unit.query
+            self.memory = [Memory(like, size) for _ in range(1 if compiled else 2)]
+        self.reduces = compiled
+        self.reducers = [
+            Reducer(asks, len(heads.numbers), first_query) for heads in self.heads if compiled
         ]
-        for heads in self.heads:
-            weights, logs = self._of(heads, block, masked)
-            if weights.device.type == "cpu":
-                yield heads.numbers, weights.numpy(), logs.numpy()
-            else:
-                yield heads.numbers, weights, logs
 
-    def _of(
+    def __call__(self, rows: range, rectangles: list[Rectangle]) -> Iterator[Weighed]:
+        """Weights and log-weights (head, query, key), or reductions, some heads at a time."""
+        if self.reduces:
+            yield from reduced(rows, rectangles, self.reducers, self._units())
+            return
+        for block in rectangles:
+            masked = [
+                (own, ones_where(visible, self.memory[0].numbers)) for own, visible in block.masked
+            ]
+            for heads in self.heads:
+                made: Any = self._exp(heads, block, masked)
+                if made[0].device.type == "cpu":
+                    made = (array.numpy() for array in made)
+                yield heads.numbers, block.cols, *made, None
+
+    def _units(self) -> Iterator[Scored]:
+        """What the kernel asks of some heads."""
+        for heads in self.heads:
+
+            def scores(block: Rectangle, heads: _Heads = heads) -> tuple[Any, Any]:
+                made = self._room(0, heads, block)
+                seen = heads.scores_of(block, out=made)
+                return made.numpy(), None if seen is None else seen.numpy() != 0
+
+            yield Scored(heads.numbers, heads.lse[..., 0].numpy(), scores)
+
+    def _room(self, number: int, heads: "_Heads", block: Rectangle) -> torch.Tensor:
+        return self.memory[number].block(len(heads.numbers), len(block.rows), len(block.cols))
+
+    def _exp(
         self, heads: "_Heads", block: Rectangle, masked: list[tuple[slice, torch.Tensor]]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        weights, logs = (
-            memory.block(len(heads.numbers), len(block.rows), len(block.cols))
-            for memory in self.memory
-        )
-        seen = heads.logarithms(block, out=logs)
+        """Weights and their logarithms."""
+        logs, weights = self._room(0, heads, block), self._room(1, heads, block)
+        seen = heads.scores_of(block, out=logs)
+        if heads.capped:
+            logs -= heads.finite_lse[:, block.rows.start : block.rows.stop]
         if seen is not None:
             masked = [*masked, (slice(None), seen)]
         lowest = heads.scores.lowest
@@ -171,8 +194,8 @@ class _Weights:
 class _Heads:
     """Some heads of one batch item.
 
-    Without a softcap, ``−lse`` is one more feature of the query, and 1 of the key: their product is
-    the log-weight at once.
+    Where nothing comes between the product and the log-sum-exp, ``−lse`` is one more feature of the
+    query, and 1 of the key: their product is the log-weight at once.
     """
 
     def __init__(
@@ -184,6 +207,7 @@ class _Heads:
         item: int,
         numbers: range,
         size: tuple[int, int],
+        compiled: bool,
     ) -> None:
         own = slice(numbers.start, numbers.stop)
         dtype = request.compute_dtype
@@ -192,11 +216,12 @@ class _Heads:
         key = request.key[item, key_heads].to(dtype)
         self.numbers = numbers
         self.capped = request.softcap is not None
-        self.seen = (lse[item, own] != -torch.inf).to(dtype)
-        self.lse = torch.where(self.seen == 0, 0, lse[item, own])
+        self.lse = lse[item, own]
+        self.seen = (self.lse != -torch.inf).to(dtype)
+        self.finite_lse = torch.where(self.seen == 0, 0, self.lse)
         query = query * (request.scale / (request.softcap or 1.0))
-        if not self.capped:
-            query = torch.cat([query, -self.lse], dim=-1)
+        if not (self.capped or compiled):
+            query = torch.cat([query, -self.finite_lse], dim=-1)
             key = torch.cat([key, torch.ones_like(key[..., :1])], dim=-1)
         unit = Unit(
             query=query,
@@ -210,13 +235,13 @@ class _Heads:
         )
         self.scores = Scores(request, whole, unit, bias, size)
 
-    def logarithms(self, block: Rectangle, out: torch.Tensor) -> torch.Tensor | None:
-        """Fill ``out`` with score − lse; 1 and 0 where the bias lets see and hides, or None."""
+    def scores_of(self, block: Rectangle, out: torch.Tensor) -> torch.Tensor | None:
+        """Fill ``out`` with scores, less the log-sum-exp where it is a feature.
+
+        Returns 1 and 0 where the bias lets see and hides, or None.
+        """
         unit = self.scores.unit
         rows = slice(block.rows.start, block.rows.stop)
         key = unit.key[:, block.cols.start : block.cols.stop]
         everywhere = Piece(block.rows, block.cols, None)
-        seen = self.scores.compute(unit.query[:, rows], key, everywhere, out)
-        if self.capped:
-            out -= self.lse[:, rows]
-        return seen
+        return self.scores.compute(unit.query[:, rows], key, everywhere, out)

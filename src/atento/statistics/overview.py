@@ -1,9 +1,10 @@
 """Overview: a small picture of each head's weights, pooled by mean and by maximum."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Hashable
+from typing import Any
 
 from atento._errors import InputError
+from atento.statistics.bins import bin_sizes, bins_of
 from atento.statistics.block import Block
 from atento.statistics.statistic import Statistic
 
@@ -48,29 +49,27 @@ class Overview(Statistic):
         self.sum = extent.sums(shape)
         self.max = extent.full(shape, 0.0)
 
+    def asks(self) -> tuple[Hashable, ...]:
+        """Sums and maxima of the columns, by bins of rows."""
+        return (("row_bins", self.height),)
+
     def update(self, block: Block) -> None:
         """Pool the rows of the block, and then the few columns that remain."""
         xp, heads = self.extent.xp, block.at_queries[0]
-        row_bins = []
-        for rows in _bins(block.rows, self.height):
-            part = block.weights[:, rows.start : rows.stop]
-            # (head, query, key) -> (head, row bin, query within it, key)
-            part = xp.reshape(part, (part.shape[0], rows.bins, -1, part.shape[-1]))
-            total, largest = part.sum(-2), xp.max(part, axis=-2)
-            row_bins.append((total, largest))
-            for cols in _bins(block.cols, self.width):
-                at = (heads, rows.where, cols.where)
+        for rows, total, largest in block.row_bins(self.height):
+            for cols in bins_of(block.cols, self.width):
+                at = (heads, rows, cols.where)
                 shape = (*total.shape[:2], cols.bins, -1)
                 # (head, row bin, key) -> (head, row bin, column bin, key within it)
                 pooled = xp.reshape(total[..., cols.start : cols.stop], shape)
-                bins = self.sum[at]
+                bins, most = self.sum[at], self.max[at]
                 bins += pooled.sum(-1)
                 pooled = xp.reshape(largest[..., cols.start : cols.stop], shape)
-                self.max[at] = xp.maximum(self.max[at], xp.max(pooled, axis=-1))
-        block.cache["row_bins"] = row_bins
+                most[...] = xp.maximum(most, xp.max(pooled, axis=-1))
 
     def merge(self, other: Any) -> None:
         """Add the sums, and keep the larger of the maxima."""
+        self._check_mergeable(other)
         self.sum += other.sum
         self.max = self.extent.xp.maximum(self.max, other.max)
 
@@ -78,35 +77,10 @@ class Overview(Statistic):
         """Mean and maximum of each bin, (head, row bin, column bin)."""
         extent, xp = self.extent, self.extent.xp
         rows, cols = (
-            xp.asarray(_sizes(length, bin_length), dtype=self.sum.dtype, device=extent.device)
+            xp.asarray(bin_sizes(length, bin_length), dtype=self.sum.dtype, device=extent.device)
             for length, bin_length in ((extent.queries, self.height), (extent.keys, self.width))
         )
         return {
             "overview_mean": extent.rounded(self.sum / (rows[:, None] * cols)),
             "overview_max": xp.asarray(self.max, copy=True),
         }
-
-
-class _Bins(NamedTuple):
-    """Rows (or columns) start:stop of a block; how many bins they are of, of one length; which."""
-
-    start: int
-    stop: int
-    bins: int
-    where: slice
-
-
-def _bins(span: range, length: int) -> Iterator[_Bins]:
-    """The bins that a block has a part of: the cut one at its start, whole ones, the cut one."""
-    head = min(-(-span.start // length) * length, span.stop)  # where a bin begins
-    tail = max(head, span.stop // length * length)
-    for start, stop in ((span.start, head), (head, tail), (tail, span.stop)):
-        if start < stop:
-            first = start // length
-            count = max(1, (stop - start) // length)
-            yield _Bins(start - span.start, stop - span.start, count, slice(first, first + count))
-
-
-def _sizes(length: int, bin_length: int) -> list[int]:
-    """How long each bin is."""
-    return [min(bin_length, length - start) for start in range(0, length, bin_length)]

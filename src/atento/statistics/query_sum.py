@@ -29,6 +29,7 @@ class QuerySum(Statistic):
 
     def merge(self, other: Any) -> None:
         """Add what the other part added up."""
+        self._check_mergeable(other)
         self.sum += other.sum
 
     def result(self) -> dict[str, Any]:

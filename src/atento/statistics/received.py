@@ -1,5 +1,6 @@
 """Received: how much attention each key gets."""
 
+from collections.abc import Hashable
 from typing import Any
 
 from atento.statistics.block import Block
@@ -24,16 +25,20 @@ class Received(Statistic):
         self.sum = self.extent.sums(shape)
         self.max = self.extent.full(shape, 0.0)
 
+    def asks(self) -> tuple[Hashable, ...]:
+        """Sums and maxima of the columns."""
+        return ("columns",)
+
     def update(self, block: Block) -> None:
-        """Reduce the block over its queries, or what `Overview` has reduced already."""
-        xp, at = block.extent.xp, block.at_keys
-        for total, largest in block.cache.get("row_bins") or [_over_queries(block)]:
-            received = self.sum[at]
-            received += total.sum(-2)
-            self.max[at] = xp.maximum(self.max[at], xp.max(largest, axis=-2))
+        """Add the sums of the block's columns, and keep the larger of the maxima."""
+        total, largest = block.columns
+        received, most = self.sum[block.at_keys], self.max[block.at_keys]
+        received += total
+        most[...] = block.extent.xp.maximum(most, largest)
 
     def merge(self, other: Any) -> None:
         """Add the sums, and keep the larger of the maxima."""
+        self._check_mergeable(other)
         self.sum += other.sum
         self.max = self.extent.xp.maximum(self.max, other.max)
 
@@ -44,7 +49,3 @@ class Received(Statistic):
             "received": extent.rounded(self.sum),
             "received_max": extent.xp.asarray(self.max, copy=True),
         }
-
-
-def _over_queries(block: Block) -> tuple[Any, Any]:
-    return block.weights, block.weights

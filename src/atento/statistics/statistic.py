@@ -2,6 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable
 from typing import Any, ClassVar, NoReturn
 
 from atento._errors import InputError
@@ -51,9 +52,37 @@ class Statistic(ABC):
             InputError: always.
         """
         raise InputError(
-            f"the statistics {', '.join(self.results)} compare tokens: give the token ids, "
-            "tokens=, (token,) or (batch, token)."
+            f"{self._named()} compare{'s' if len(self.results) == 1 else ''} tokens: "
+            "give the token ids, tokens=, (token,) or (batch, token)."
         )
+
+    def asks(self) -> Iterable[Hashable] | None:
+        """Names of the block's reductions that `update` reads and nothing else, or None.
+
+        Where it says so, an engine may hand it reductions alone, made together with the weights of
+        a larger block. ``("row_bins", 64)`` stands for ``block.row_bins(64)``. None: it reads the
+        weights themselves, and gets them, whatever else it reads.
+        """
+        return None
+
+    def _named(self) -> str:
+        names = ", ".join(self.results)
+        return f"the statistic{'' if len(self.results) == 1 else 's'} {names}"
+
+    def _check_mergeable(self, other: Any) -> None:
+        """Refuse a part of another kind, or over other queries and keys."""
+        if type(other) is not type(self):
+            raise InputError(
+                f"a part of {type(self).__name__} merges with another part of the same statistic; "
+                f"got {type(other).__name__}."
+            )
+        if not self.extent.matches(other.extent):
+            names = "heads, queries, keys and first_query"
+            raise InputError(
+                f"{self._named()}: parts merge when both are over the same extent; {names} are "
+                f"{self.extent.place} here and {other.extent.place} there. Start both parts with "
+                "one extent, or keep their results apart."
+            )
 
     @abstractmethod
     def _begin(self) -> None:
@@ -65,7 +94,13 @@ class Statistic(ABC):
 
     @abstractmethod
     def merge(self, other: Any) -> None:
-        """Fold in what another part over the same extent has gathered."""
+        """Fold in what another part over the same extent has gathered.
+
+        Parts can be pickled, and so be folded in several processes.
+
+        Raises:
+            InputError: for a part over another extent, or of another statistic.
+        """
 
     @abstractmethod
     def result(self) -> dict[str, Any]:

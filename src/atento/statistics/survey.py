@@ -11,6 +11,7 @@ from atento.equation.dense import dense
 from atento.equation.plan import choose
 from atento.equation.request import Request, checked_request
 from atento.equation.streaming import stream
+from atento.records import Pictured
 from atento.statistics.folding import check_foldable, fold, result_axes
 from atento.statistics.statistic import Statistic
 from atento.statistics.top_k import TopK
@@ -26,7 +27,7 @@ class _NoSuchStatisticError(InputError, KeyError):
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Survey:
+class Survey(Pictured):
     """Output, log-sum-exp and statistics of one attention call.
 
     ``survey["entropy"]`` is a statistic by name, ``list(survey)`` are the names.

@@ -41,7 +41,7 @@ class TopK(Statistic):
         """Search those rows alone whose last place the block beats."""
         xp, at = block.extent.xp, block.at_queries
         weights, keys = self.weights[at], self.keys[at]
-        last, largest = weights[..., -1], xp.max(block.weights, axis=-1)
+        last, (largest, _) = weights[..., -1], block.largest
         equal = (largest == last) & (keys[..., -1] > block.cols.start)
         better = (largest > last) | equal
         if xp.any(better):
@@ -52,6 +52,7 @@ class TopK(Statistic):
 
     def merge(self, other: Any) -> None:
         """Keep the k largest of both lists."""
+        self._check_mergeable(other)
         xp = self.extent.xp
         old, new = (self.weights, self.keys), (other.weights, other.keys)
         self.weights, self.keys = _best(xp, self.k, old, new)
