@@ -143,3 +143,18 @@ def made_of(query, key, weights, lse, rule, dtype, **changes):
     )
     made.check()
     return made
+
+
+def dense_tile(weights, row0, col0, zoom, size, pool):
+    """Cells by the definition: the mean or maximum of the pairs that there are."""
+    side = 2**zoom
+    part = weights[row0 : row0 + size * side, col0 : col0 + size * side]
+    return np.array(
+        [
+            [
+                getattr(part[i : i + side, j : j + side], pool)()
+                for j in range(0, part.shape[1], side)
+            ]
+            for i in range(0, part.shape[0], side)
+        ]
+    )

@@ -12,11 +12,19 @@ if TYPE_CHECKING:
     from atento.equation import attention, plan, trace
     from atento.explanation import explain
     from atento.reading.capturing import capture
+    from atento.reading.interventions import (
+        Boost,
+        KnockOut,
+        KnockOutEdges,
+        Replace,
+        Temperature,
+    )
     from atento.reading.recording import Recording
     from atento.reading.saving import load_recording
     from atento.records import Explanation, Step, Trace
     from atento.statistics import Survey, survey
-    from atento.views import save, show
+    from atento.views import plot, save, show
+    from atento.views.widget import widget
 
 __version__ = "0.1.0"
 
@@ -27,11 +35,18 @@ _HOME = {
     "survey": "atento.statistics",
     "Survey": "atento.statistics",
     "capture": "atento.reading.capturing",
+    "Boost": "atento.reading.interventions",
+    "KnockOut": "atento.reading.interventions",
+    "KnockOutEdges": "atento.reading.interventions",
+    "Replace": "atento.reading.interventions",
+    "Temperature": "atento.reading.interventions",
     "load_recording": "atento.reading.saving",
     "Recording": "atento.reading.recording",
     "explain": "atento.explanation",
+    "plot": "atento.views",
     "save": "atento.views",
     "show": "atento.views",
+    "widget": "atento.views.widget",
     "Explanation": "atento.records",
     "Step": "atento.records",
     "Trace": "atento.records",
@@ -44,24 +59,31 @@ _HOME = {
 
 __all__ = [
     "AtentoError",
+    "Boost",
     "DTypeError",
     "EngineError",
     "Explanation",
     "InputError",
+    "KnockOut",
+    "KnockOutEdges",
     "Recording",
+    "Replace",
     "ShapeError",
     "Step",
     "Survey",
+    "Temperature",
     "Trace",
     "attention",
     "capture",
     "explain",
     "load_recording",
     "plan",
+    "plot",
     "save",
     "show",
     "survey",
     "trace",
+    "widget",
 ]
 
 

@@ -1,5 +1,6 @@
 """The NumPy forward pass: equal to torch's and to transformers', and clear when it cannot run."""
 
+import copy
 import subprocess
 import sys
 
@@ -163,3 +164,27 @@ def test_the_room_loads_no_torch() -> None:
 
 def test_the_shipped_directory_is_small() -> None:
     assert sum(file.stat().st_size for file in MINI.iterdir()) <= 4 * 1024 * 1024
+
+
+def test_a_head_that_is_off_passes_nothing_on():
+    mini = load_mini()
+    ids = mini.encode("Your journey starts with one step").ids
+    silent = copy.copy(mini)
+    silent._weights = dict(mini._weights)
+    size = mini.d_model // mini.num_heads
+    for layer, head in [(0, 1), (2, 0), (2, 3)]:
+        name = f"h.{layer}.attn.c_proj.weight"
+        weight = silent._weights[name].copy()
+        weight[head * size : (head + 1) * size] = 0  # what the head writes to
+        silent._weights[name] = weight
+    found = mini.run(ids, off=[(0, 1), (2, 0), (2, 3)])
+    np.testing.assert_allclose(found.logits, silent(ids), atol=1e-5)
+    assert np.abs(found.logits - mini(ids)).max() > 0.01
+    np.testing.assert_array_equal(found.layers[0].context, mini.run(ids).layers[0].context)
+    np.testing.assert_array_equal(mini.run(ids, off=()).logits, mini(ids))
+
+
+@pytest.mark.parametrize("off", [(0, 4), (3, 0), (-1, 0), (0, -1)])
+def test_a_head_that_is_not_there_cannot_be_off(off):
+    with pytest.raises(InputError, match=r"has layers 0 to 2, each with heads 0 to 3\.$"):
+        load_mini().run([1, 2], off=[off])

@@ -10,6 +10,7 @@ from torch import nn
 from torch.overrides import _get_current_function_mode_stack
 from transformers.masking_utils import AttentionMaskInterface
 
+from atento import Boost, KnockOut
 from atento._errors import InputError
 from atento.equation import front
 from atento.reading import watching
@@ -81,6 +82,27 @@ def test_nothing_is_left_behind_after_an_exception():
     with pytest.raises(ZeroDivisionError), whole as recording:
         _run_and_fail(family)
     assert len(recording) == 2
+    assert state(family.model) == before
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "t5", "bloom"])
+def test_nothing_is_left_behind_by_interventions_effects_and_sweeps(name):
+    family = FAMILIES[name]()
+    before = state(family.model)
+    changes = [KnockOut(0, 1), Boost(1, keys=0, factor=2.0)]
+    with torch.no_grad(), capture(family.model, statistics=(), interventions=changes) as changed:
+        family.model(**family.inputs)
+        assert state(family.model)[:5] == before[:5]
+    assert state(family.model) == before
+    changed.effect(changes, token=3)
+    assert state(family.model) == before
+    changed.sweep(token=3)
+    assert state(family.model) == before
+    with pytest.raises(InputError):
+        changed.effect(KnockOut(9))
+    refused = capture(family.model, statistics=(), interventions=KnockOut(0, 9))
+    with pytest.raises(InputError), torch.no_grad(), refused:
+        family.model(**family.inputs)
     assert state(family.model) == before
 
 

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atento import InputError, ShapeError
+from atento import InputError, ShapeError, capture, load_recording
 from atento.masks import Causal, Explicit, KeyPadding, Rule, Window
 from atento.masks.band import Band
 from atento.reading.growth import StackedMask
 from atento.reading.recording import Recording
-from reading_records import HKV, TK, TQ, B, D, H, normal, record, record_of
+from reading_models import gpt2
+from reading_records import HKV, TK, TQ, B, D, H, dense_tile, normal, record, record_of
 
 T = 7
 STEPS = ((0, 3), (3, 4), (4, 6), (6, 7))
@@ -370,6 +371,95 @@ def test_a_comparison_computes_the_difference_of_weights_when_asked():
     np.testing.assert_array_equal(difference, expected)
     assert difference[1].any()
     assert not difference[[0, 2]].any()
+
+
+def test_a_comparison_is_of_all_passes():
+    first, second = (Recording(layers(["a", "b", "a", "b"])) for _ in range(2))
+    second.records[3].statistics["entropy"][1, 4, 8] += 2.5
+    changed = [row for row in first.compare(second) if row["max"]]
+    assert [(row["pass"], row["layer"], row["head"]) for row in changed] == [(1, "b", 4)]
+    with pytest.raises(InputError, match=r"2 times here and 1 times there\. Compare recording\.pa"):
+        first.compare(Recording(layers(["a", "b"])))
+    third = Recording(layers(["a", "b", "b", "a"]))
+    with pytest.raises(InputError, match=r"in one order"):
+        first.compare(third)
+
+
+# Heads that keep the numbers that they have in the model.
+
+
+def some_heads(numbers, **changes):
+    """A record of some heads, and all weights."""
+    made, weights = record("causal, end", **changes)
+    own = [number % H for number in numbers]
+    made.query, made.lse = made.query[:, own], made.lse[:, own]
+    made.key = made.key[:, [head // (H // HKV) for head in own]]
+    made.statistics = {name: array[:, own] for name, array in made.statistics.items()}
+    made.head_numbers = numbers
+    made.check()
+    return made, weights
+
+
+def test_heads_are_asked_for_by_the_numbers_that_they_have_in_the_model():
+    made, weights = some_heads((5, 1, 3))
+    assert (made.heads, made.head_numbers) == (3, (5, 1, 3))
+    for asked, head in ((5, 5), (1, 1), (3, 3), (-1, 3), (-2, 1), (-3, 5), (np.int64(3), 3)):
+        np.testing.assert_allclose(made.weights(asked), weights[0, head], rtol=1e-12, atol=1e-12)
+        tile = made.tile(asked, 0, 0, 2)
+        np.testing.assert_allclose(tile, dense_tile(weights[0, head], 0, 0, 2, 256, "mean"))
+    for asked in (0, 2, 4, 6, -4):
+        message = rf"there are heads 5, 1 and 3 in layer 'layers.0.attn'; got head {asked}\."
+        with pytest.raises(InputError, match=message):
+            made.weights(asked)
+    for asked in (True, 1.5, "a"):
+        with pytest.raises(InputError, match=r"head must be a whole number"):
+            made.weights(asked)
+    one, _ = some_heads((4,))
+    with pytest.raises(InputError, match=r"there is head 4 in layer .*; got head 0\."):
+        one.tile(0, 0, 0, 0)
+
+
+def test_rows_and_differences_name_heads_by_their_numbers(tmp_path):
+    first, second = (Recording([some_heads((5, 1, 3))[0]]) for _ in range(2))
+    assert [row["head"] for row in first.summary()] == [5, 1, 3]
+    assert [row["head"] for row in first.to_dict()["heads"]] == [5, 1, 3]
+    second[0].lse[1, 2] += 1
+    assert [row["head"] for row in first.compare(second) if row["max"]] == [3]
+    second.save(tmp_path / "a")
+    assert load_recording(tmp_path / "a")[0].head_numbers == (5, 1, 3)
+    with pytest.raises(InputError, match=r"has the heads \(5, 1, 3\) here and \(5, 1, 2\) there"):
+        first.compare(Recording([some_heads((5, 1, 2))[0]]))
+
+
+def test_a_call_of_other_heads_does_not_continue_a_record():
+    recording = Recording([some_heads((5, 1))[0]])
+    recording.add(some_heads((5, 2), first_query=TQ)[0])
+    assert len(recording.passes) == 2
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (1, 2, 2), (1, 2, 3, 4)])
+def test_head_numbers_that_do_not_fit_are_refused(numbers):
+    made, _ = some_heads((5, 1, 3))
+    made.head_numbers = numbers
+    with pytest.raises(ShapeError, match=r"head_numbers must be 3 different numbers"):
+        made.check()
+
+
+def test_a_capture_of_some_heads_keeps_their_numbers():
+    family = gpt2()
+    with capture(family.model) as whole:
+        family.model(**family.inputs)
+    with capture(family.model, heads=[3, 1]) as recording:
+        family.model(**family.inputs)
+    for mine, theirs in zip(recording, whole, strict=True):
+        assert mine.head_numbers == (3, 1)
+        for head in (3, 1):
+            np.testing.assert_allclose(mine.weights(head), theirs.weights(head), rtol=1e-5)
+    with (
+        pytest.raises(InputError, match=r"heads names a head twice; got \[3, 3\]"),
+        capture(family.model, heads=[3, 3]),
+    ):
+        pass
 
 
 def test_rows_that_see_no_key_do_not_differ():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from atento import InputError
+from atento import InputError, _files
 from atento.masks import Causal, Rule
 from atento.masks.band import Band
 from atento.reading import saving, stored_masks
@@ -264,8 +264,8 @@ def forge(path, change):
     ("change", "message"),
     [
         (
-            lambda header, said: header["__metadata__"].update(version="2"),
-            r"it has version 2, and this atento reads version 1: a newer atento wrote it",
+            lambda header, said: header["__metadata__"].update(version="3"),
+            r"it has version 3, and this atento reads versions up to 2: a newer atento wrote it",
         ),
         (
             lambda header, said: header["__metadata__"].update(format="pt"),
@@ -323,6 +323,53 @@ def test_files_of_others_and_no_files_are_refused(tmp_path):
     check_refused(tmp_path, r"cannot be read: Is a directory")
 
 
+def older(header, said):
+    """What version 1 wrote."""
+    header["__metadata__"]["version"] = "1"
+    for layer in said["layers"]:
+        for name in ("head_numbers", "bin_width", "patches"):
+            del layer[name]
+
+
+def test_files_of_version_1_are_read(saved):
+    forge(saved, older)
+    layer = load_recording(saved)[0]
+    assert layer.head_numbers == tuple(range(H))
+    assert layer.bin_width is None
+    assert layer.patches is None
+    np.testing.assert_array_equal(layer.weights(2), small()[0].weights(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"head_numbers": [0, 1]}, r"head_numbers must be 6 different numbers"),
+        ({"head_numbers": [0, 1, 2, 3, 4, "a"]}, r"does not fit together"),
+        ({"head_numbers": None}, r"does not fit together"),
+        ({"bin_width": "a"}, r"does not fit together"),
+        ({"bin_width": 12}, r"bin_width must be a power of two; got 12"),
+        ({"bin_width": 0}, r"bin_width must be a power of two; got 0"),
+        ({"patches": [3, 5]}, r"3 × 5 patches"),
+        ({"patches": 3}, r"patches are \(rows, columns\)"),
+    ],
+)
+def test_heads_bins_and_patches_that_cannot_be_are_refused(saved, change, message):
+    forge(saved, lambda header, said: said["layers"][0].update(change))
+    check_refused(saved, message)
+
+
+def test_heads_bins_and_patches_are_loaded(tmp_path):
+    recording = small()
+    recording[0].head_numbers, recording[0].bin_width = (7, 1, 2, 3, 9, 4), 16
+    recording[0].patches = (3, 4)
+    recording.save(tmp_path / "a")
+    layer = load_recording(tmp_path / "a")[0]
+    assert layer.head_numbers == (7, 1, 2, 3, 9, 4)
+    assert layer.bin_width == 16
+    assert layer.patches == recording[0].patches
+    np.testing.assert_array_equal(layer.weights(9), recording[0].weights(9))
+
+
 # Writing: whole or not at all.
 
 
@@ -347,13 +394,13 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(saved, where, monkeypa
 
     if where == "write":
         opened = os.fdopen
-        monkeypatch.setattr(saving.os, "fdopen", lambda *args: Full(opened(*args)))
+        monkeypatch.setattr(_files.os, "fdopen", lambda *args: Full(opened(*args)))
     elif where == "fsync":
-        monkeypatch.setattr(saving.os, "fsync", full)
+        monkeypatch.setattr(_files.os, "fsync", full)
     elif where == "mkstemp":
-        monkeypatch.setattr(saving.tempfile, "mkstemp", full)
+        monkeypatch.setattr(_files.tempfile, "mkstemp", full)
     else:
-        monkeypatch.setattr(saving.Path, "replace", full)
+        monkeypatch.setattr(_files.Path, "replace", full)
     with pytest.raises(InputError, match=r"could not be written to .*: No space left on device"):
         Recording([record("window")[0]]).save(saved)
     monkeypatch.undo()
@@ -367,7 +414,7 @@ def test_an_interrupt_leaves_the_old_file_and_nothing_else(saved, monkeypatch):
     def interrupted(_descriptor):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saving.os, "fsync", interrupted)
+    monkeypatch.setattr(_files.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         small().save(saved)
     assert saved.read_bytes() == before

@@ -8,10 +8,21 @@ from hypothesis import strategies as st
 from atento import InputError, ShapeError
 from atento.masks import Causal, Window
 from atento.reading import layer as layer_module
-from atento.reading import tiles
-from atento.statistics.overview import Overview as StatisticOverview
-from atento.statistics.survey import survey
-from reading_records import KEY, MASKS, OPTIONS, QUERY, TK, TQ, B, D, H, normal, record
+from atento.reading import pooling, tiles
+from reading_records import (
+    KEY,
+    MASKS,
+    OPTIONS,
+    QUERY,
+    TK,
+    TQ,
+    B,
+    D,
+    H,
+    dense_tile,
+    normal,
+    record,
+)
 
 EXACT = {np.float64: {"rtol": 1e-12, "atol": 1e-12}, np.float32: {"rtol": 1e-6, "atol": 1e-6}}
 
@@ -21,23 +32,9 @@ def small_strips(monkeypatch):
     """Strips of a few weights, so that small records are cut as large ones are."""
     monkeypatch.setattr(tiles, "ROWS", 4)
     monkeypatch.setattr(tiles, "COLS", 8)
-    monkeypatch.setattr(tiles, "GROUP", 2)
-    monkeypatch.setattr(tiles, "NARROW", 2)
-
-
-def dense_tile(weights, row0, col0, zoom, size, pool):
-    """Cells by the definition: the mean or maximum of the pairs that there are."""
-    side = 2**zoom
-    part = weights[row0 : row0 + size * side, col0 : col0 + size * side]
-    return np.array(
-        [
-            [
-                getattr(part[i : i + side, j : j + side], pool)()
-                for j in range(0, part.shape[1], side)
-            ]
-            for i in range(0, part.shape[0], side)
-        ]
-    )
+    monkeypatch.setattr(tiles, "BAND", 8)
+    monkeypatch.setattr(pooling, "GROUP", 2)
+    monkeypatch.setattr(pooling, "SHORT", 2)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -153,8 +150,10 @@ def test_scores_far_below_the_log_sum_exp_are_weights_of_zero():
 )
 def test_any_tile_pools_the_dense_weights(pool, option, mask, row0, col0, zoom, size, head):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ROWS": 4, "COLS": 8, "GROUP": 2, "NARROW": 2}.items():
+        for name, value in {"ROWS": 4, "COLS": 8, "BAND": 8}.items():
             patch.setattr(tiles, name, value)
+        for name in ("GROUP", "SHORT"):
+            patch.setattr(pooling, name, 2)
         made, weights = record(mask, option)
         mine = made.tile(head, row0, col0, zoom, size, pool, batch=1)
     expected = dense_tile(weights[1, head], row0, col0, zoom, size, pool)
@@ -202,101 +201,10 @@ def test_a_tile_is_the_same_to_the_bit_with_any_number_of_threads(monkeypatch):
     made, _ = long_record(dtype=np.float32)
     monkeypatch.setattr(tiles, "SHARED_FROM", 0)
     found = []
-    for cores in (1, 2, 5):
+    for cores in (1, 2, 5, 9):
         monkeypatch.setattr(tiles, "available_cores", lambda cores=cores: cores)
         found.append(made.tile(0, 0, 0, 3))
     assert all(np.array_equal(found[0], other) for other in found[1:])
-
-
-def with_overview(made, weights, width):
-    """The record, with bins of width × width weights as capture would fold them."""
-    for pool in ("mean", "max"):
-        own = [
-            [dense_tile(head, 0, 0, width.bit_length() - 1, 10**6, pool) for head in item]
-            for item in weights
-        ]
-        made.statistics[f"overview_{pool}"] = np.array(own)
-        made.axes[f"overview_{pool}"] = ("head", "row bin", "column bin")
-    made.check()
-    return made
-
-
-@pytest.mark.parametrize("pool", ["mean", "max"])
-@given(
-    width=st.sampled_from([1, 2, 4]),
-    more=st.integers(0, 5),
-    cell=st.tuples(st.integers(0, 5), st.integers(0, 5)),
-    size=st.integers(1, 5),
-    mask=st.sampled_from(["causal, end", "array", "padding"]),
-)
-def test_a_tile_from_the_overview_is_the_tile_of_the_weights(pool, width, more, cell, size, mask):
-    made, weights = record(mask)
-    with_overview(made, weights, width)
-    zoom = width.bit_length() - 1 + more
-    row0, col0 = (min(n, (T - 1) >> zoom) << zoom for n, T in zip(cell, (TQ, TK), strict=True))
-    made.query = made.key = None  # so that it cannot be computed
-    mine = made.tile(3, row0, col0, zoom, size, pool, batch=1)
-    expected = dense_tile(weights[1, 3], row0, col0, zoom, size, pool)
-    assert mine.shape == expected.shape
-    np.testing.assert_allclose(mine, expected, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("pool", ["mean", "max"])
-def test_the_overview_that_a_survey_folds_serves_tiles(pool):
-    T, width = 211, 4
-    query, key = normal(1, 2, T, D), normal(1, 1, T, D)
-    surveyed = survey(
-        query, key, key, mask=Causal(), statistics=[StatisticOverview(-(-T // width))]
-    )
-    made = layer_module.LayerRecord(
-        "a", "self", None, "atento", query, key, surveyed.lse, Causal(), D**-0.5,
-        statistics={name: surveyed[name] for name in surveyed},
-        axes={name: surveyed.axes[name][1:] for name in surveyed},
-    )  # fmt: skip
-    made.check()
-    weights = made.weights(1)
-    made.query = made.key = None  # so that tiles cannot be computed
-    for zoom in (2, 3, 5, 8):
-        expected = dense_tile(weights, 0, 0, zoom, 256, pool)
-        np.testing.assert_allclose(
-            made.tile(1, 0, 0, zoom, pool=pool), expected, rtol=1e-12, atol=1e-15
-        )
-
-
-def test_large_tiles_come_from_the_overview_and_others_are_computed(monkeypatch):
-    made, weights = record("causal, end")
-    with_overview(made, weights, 2)
-    for name in ("overview_mean", "overview_max"):
-        made.statistics[name] = np.full_like(made.statistics[name], 7.0)
-    monkeypatch.setattr(layer_module, "MOST_PAIRS", 16)
-    assert (made.tile(0, 0, 0, 1, 3) == 7).all()
-    computed = dense_tile(weights[0, 0], 0, 0, 1, 2, "mean")
-    np.testing.assert_allclose(made.tile(0, 0, 0, 1, 2), computed, rtol=1e-12, atol=1e-12)
-    # Cells that are not made of whole bins, and cells smaller than bins, are computed too.
-    for row0, zoom in ((1, 1), (0, 0)):
-        computed = dense_tile(weights[0, 0], row0, 0, zoom, 9, "mean")
-        mine = made.tile(0, row0, 0, zoom, 9)
-        np.testing.assert_allclose(mine, computed, rtol=1e-12, atol=1e-12)
-
-
-def test_an_overview_whose_bins_are_no_powers_of_two_is_not_used():
-    mean = np.zeros((4, 5))  # 11 queries in bins of 3
-    assert tiles.overview_of(mean, mean, (TQ, TK)) is None
-    assert tiles.overview_of(np.zeros((6, 7)), np.zeros((6, 7)), (TQ, TK)).widths == (2, 2)
-
-
-@given(st.integers(1, 2**21))
-def test_the_overview_is_fine_enough_and_its_memory_grows_with_the_length(T):
-    size = tiles.overview_size(T)
-    if size is None:
-        assert T <= 4096
-        return
-    width = -(-T // size)
-    assert width & (width - 1) == 0
-    assert -(-T // width) == size
-    assert 2 * 4 * size * size <= 1024 * T + 16 * size  # bins are whole
-    if T <= 131_072:
-        assert width == 32
 
 
 @pytest.mark.parametrize(
@@ -340,6 +248,44 @@ def test_a_tile_that_cannot_be_is_refused_by_text(asked, message):
     made, _ = record()
     with pytest.raises(InputError, match=message):
         made.tile(**{"head": 0, "row0": 0, "col0": 0, "zoom": 0, **asked})
+
+
+@given(
+    rows=st.integers(1, 60),
+    cols=st.integers(1, 60),
+    zoom=st.integers(0, 6),
+    threads=st.integers(1, 9),
+)
+def test_tasks_are_whole_cells_that_cover_the_tile_once(rows, cols, zoom, threads):
+    side = 2**zoom
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"ROWS": 4, "COLS": 8, "BAND": 16}.items():
+            patch.setattr(tiles, name, value)
+        tasks = list(tiles._tasks(range(5, 5 + rows), range(3, 3 + cols), side, threads))
+    covered = np.zeros((rows, cols), int)
+    for own, wide in tasks:
+        covered[own.start - 5 : own.stop - 5, wide.start - 3 : wide.stop - 3] += 1
+        assert (own.start - 5) % max(side, 4) == 0
+        assert (wide.start - 3) % max(side, 8) == 0
+        assert len(own) <= max(side, 16)
+    assert (covered == 1).all()
+    most = -(-rows // max(side, 4)) * -(-cols // max(side, 8))
+    assert len(tasks) >= min(threads, most) / 2
+
+
+def test_blas_runs_on_one_thread_for_any_rectangle(monkeypatch):
+    entered = []
+    original = tiles.one_blas_thread
+
+    def noted():
+        entered.append(True)
+        return original()
+
+    monkeypatch.setattr(tiles, "one_blas_thread", noted)
+    made, _ = record()
+    made.weights(0, 3)
+    made.tile(0, 0, 0, 1)
+    assert len(entered) == 2
 
 
 def test_weights_of_statistics_alone_are_refused_with_what_to_do():

@@ -6,8 +6,10 @@ import torch
 import transformers
 from torch import nn
 from torch.nn import functional
+from transformers import masking_utils
 
 import atento
+from atento import KnockOut
 from atento._errors import EngineError, InputError
 from atento.masks import Causal, KeyPadding, Segments, Window
 from atento.nn import MultiHeadAttention
@@ -28,6 +30,16 @@ from reading_models import (
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 
 
+SMALL = {
+    "vocab_size": 101,
+    "hidden_size": 24,
+    "num_attention_heads": 3,
+    "num_hidden_layers": 1,
+    "intermediate_size": 31,
+    "max_position_embeddings": 67,
+}
+
+
 def recorded(model, *args, statistics=(), outputs=None, **inputs):
     """The recording of one call, without gradients."""
     with torch.no_grad(), capture(model, statistics=statistics) as recording:
@@ -40,7 +52,7 @@ def recorded(model, *args, statistics=(), outputs=None, **inputs):
 def weights_of(layer):
     """(batch, head, query, key) of a record, as it computes them."""
     return np.array(
-        [[layer.weights(h, batch=b) for h in range(layer.heads)] for b in range(layer.batch)]
+        [[layer.weights(h, batch=b) for h in layer.head_numbers] for b in range(layer.batch)]
     )
 
 
@@ -205,6 +217,20 @@ def test_encoder_and_decoder_self_and_cross_are_named():
         decoder = [("decoder", "self"), ("decoder", "cross")]
         assert found == [("encoder", "self")] * 2 + decoder * 2
     assert {layer.side for layer in recorded(bert().model, input_ids=ids())} == {None}
+
+
+def test_the_head_of_one_stack_is_no_decoder():
+    config = transformers.BertConfig(**SMALL)
+    model = transformers.BertForMaskedLM(config).eval()
+    assert isinstance(model.cls.predictions.decoder, nn.Linear)
+    assert [layer.side for layer in recorded(model, input_ids=ids())] == [None]
+
+
+def test_two_stacks_whose_attention_is_not_named_so_are_two():
+    model = nn.ModuleDict({"encoder": nn.Sequential(Kernel()), "decoder": nn.Sequential(Kernel())})
+    model.forward = lambda x: model["decoder"](model["encoder"](x))
+    found = recorded(model, torch.randn(2, 11, 15))
+    assert [layer.side for layer in found] == ["encoder", "decoder"]
 
 
 def test_sinks_are_part_of_the_denominator():
@@ -513,6 +539,17 @@ def test_a_formula_with_unknown_steps_is_kept_by_its_scores():
     np.testing.assert_allclose(dense_weights(recording[0]), model.weights, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("copy", [torch.clone, torch.Tensor.contiguous])
+def test_copies_are_made_however_they_are_asked_for(copy):
+    def attend(x):
+        x = torch.clone(input=x) if copy is torch.clone else copy(x.mT).mT
+        return functional.scaled_dot_product_attention(x, x, x)
+
+    model = nn.Module()
+    model.forward = attend
+    assert recorded(model, torch.randn(2, 3, 7, 5))[0].shape == (2, 3, 7, 7)
+
+
 def test_other_softmaxes_are_not_taken_for_attention():
     class Router(nn.Module):
         def __init__(self):
@@ -527,6 +564,184 @@ def test_other_softmaxes_are_not_taken_for_attention():
 
     recording = recorded(Router(), torch.randn(2, 11, 15))
     assert recording.names == ["attend"]
+
+
+class Grouped(nn.Module):
+    """Groups of query heads as an axis of their own: (batch, key head, group, query, key)."""
+
+    def __init__(self, key_heads=2, group=3):
+        super().__init__()
+        self.num_heads, self.sizes = key_heads * group, (key_heads, group)
+        self.q, self.k = nn.Linear(15, 4 * self.num_heads), nn.Linear(15, 4 * key_heads)
+
+    def forward(self, x):
+        q = self.q(x).unflatten(-1, (*self.sizes, 4)).permute(0, 2, 3, 1, 4)
+        k = self.k(x).unflatten(-1, (self.sizes[0], 1, 4)).permute(0, 2, 3, 1, 4)
+        self.weights = (q @ k.mT / 2).softmax(-1)
+        return self.weights
+
+
+def test_heads_in_groups_are_heads():
+    model = Grouped()
+    recording = recorded(model, 3 * torch.randn(2, 11, 15))
+    assert recording[0].query.shape == (2, 6, 11, 4)
+    expected = model.weights.flatten(1, 2)
+    np.testing.assert_allclose(weights_of(recording[0]), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(1, 6), (6, 1)])
+def test_heads_in_groups_that_could_be_blocks_are_refused(sizes):
+    with pytest.raises(EngineError, match=r"2×.*×11×11, which are not for certain"):
+        recorded(Grouped(*sizes), torch.randn(2, 11, 15))
+
+
+class ScoresOfOtherAxesAttention(nn.Module):
+    """A softmax over scores that came from nowhere, of a shape."""
+
+    def __init__(self, shape, num_heads):
+        super().__init__()
+        self.num_heads = num_heads
+        self.scores = nn.Parameter(torch.randn(shape))
+
+    def forward(self):
+        return self.scores.sin().softmax(-1)
+
+
+OTHER_AXES = [
+    (2, 13, 3, 5),  # (batch, query, head, key): windows
+    (2, 3, 3, 5),  # the same, of as many queries as there are heads
+    (2, 4, 7, 7),  # (batch, block, query, key)
+    (2, 5, 3, 7, 7),  # (batch, block, head, query, key)
+    (2, 1, 3, 7, 21),  # one block
+    (2, 3, 1, 7, 11),
+    (2, 2, 5, 3, 7, 7),
+]
+
+
+@pytest.mark.parametrize("shape", OTHER_AXES)
+def test_scores_in_other_axes_are_refused(shape):
+    model = ScoresOfOtherAxesAttention(shape, 3)
+    said = "×".join(map(str, shape))
+    with pytest.raises(EngineError, match=rf"^\(model\): its softmax is over scores of {said},"):
+        recorded(model)
+    with torch.no_grad(), capture(model, strict=False) as recording:
+        model()
+    assert len(recording) == 0
+    assert [layer for layer, _ in recording.skipped] == ["(model)"]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7, 5), (2, 3, 3, 3), (2, 3, 1, 5), (6, 7, 5), (6, 3, 5)])
+def test_scores_in_the_axes_of_attention_are_read(shape):
+    model = ScoresOfOtherAxesAttention(shape, 3)
+    recording = recorded(model)
+    expected = model().detach().reshape(2, 3, *shape[-2:])
+    np.testing.assert_allclose(weights_of(recording[0]), expected, rtol=0, atol=1e-6)
+
+
+T5_LIKE = {"vocab_size": 101, "d_model": 24, "num_heads": 3, "num_layers": 1, "d_ff": 31, "d_kv": 8}
+
+
+def longformer():
+    config = transformers.LongformerConfig(**SMALL, attention_window=[4], pad_token_id=0)
+    return transformers.LongformerModel(config), "encoder.layer.0.attention.self"
+
+
+def big_bird():
+    config = transformers.BigBirdConfig(**SMALL, block_size=4, num_random_blocks=1)
+    return transformers.BigBirdModel(config), "encoder.layer.0.attention.self"
+
+
+def long_t5():
+    config = transformers.LongT5Config(**T5_LIKE, local_radius=5)
+    return transformers.LongT5EncoderModel(config), r"encoder.block.0.layer.0.LocalSelfAttention"
+
+
+@pytest.mark.parametrize("make", [longformer, big_bird, long_t5])
+def test_attention_in_windows_and_blocks_is_refused(make):
+    model, layer = make()
+    model.eval()
+    recording = None
+    with torch.no_grad(), pytest.raises(EngineError, match=f"{layer}: its softmax is over scores"):  # noqa: SIM117
+        with capture(model, statistics=()) as recording:
+            model(input_ids=ids(length=64))
+    assert len(recording) == 0  # of BigBird's blocks, the first are in order
+    with torch.no_grad(), capture(model, statistics=(), strict=False) as recording:
+        model(input_ids=ids(length=64))
+    assert [record for record in recording if record.layer.endswith(layer)] == []
+    assert any(name.endswith(layer) for name, _ in recording.skipped)
+
+
+class SoftmaxOfItsOwn(Softcapped):
+    """A bias, hidden keys and then the scale; and the softmax is a module."""
+
+    def __init__(self, factor=0.5, rows=slice(None)):
+        super().__init__()
+        self.softmax, self.factor, self.rows = nn.Softmax(dim=-1), factor, rows
+
+    def forward(self, x):
+        B, T, _ = x.shape
+        q, k, _ = (part.view(B, T, 3, 5).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        hidden = torch.zeros(T, T)
+        hidden[self.rows] = torch.full((T, T), torch.finfo(x.dtype).min).triu(1)[self.rows]
+        scores = (q @ k.mT + torch.arange(T).cos() + hidden) * self.factor
+        scores = scores.masked_fill(torch.arange(T) == 4, -torch.inf) / 2
+        self.weights = self.softmax(scores)
+        return self.weights
+
+
+def test_what_hides_keys_hides_them_behind_a_scale_too():
+    torch.manual_seed(3)
+    model = SoftmaxOfItsOwn()
+    (layer,) = recorded(model, 3 * torch.randn(2, 11, 15))
+    assert layer.layer == "(model)"
+    assert layer.query.shape == (2, 3, 11, 5)
+    assert layer.scale == 0.25
+    np.testing.assert_allclose(layer.bias.ravel(), np.cos(np.arange(11)) / 4, rtol=0, atol=1e-6)
+    assert np.isneginf(layer.lse).sum() == 0
+    np.testing.assert_allclose(weights_of(layer), model.weights, rtol=0, atol=1e-6)
+
+
+def test_a_scale_below_zero_makes_of_hidden_keys_those_that_are_seen():
+    model = SoftmaxOfItsOwn(factor=-0.5, rows=[3])  # none of the rows that are compared
+    with pytest.raises(InputError, match="no attention was seen"):  # not followed, not named so
+        recorded(model, torch.randn(2, 11, 15))
+
+
+def codegen():
+    config = transformers.CodeGenConfig(
+        vocab_size=101, n_embd=32, n_layer=2, n_head=4, n_positions=67, rotary_dim=4
+    )
+    torch.manual_seed(7)
+    model = transformers.CodeGenForCausalLM(config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.data.mul_(6)
+    return model
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_codegen_is_read_from_its_queries_and_keys(padded):
+    model, keep = codegen(), torch.ones(2, 13, dtype=torch.long)
+    keep[1, 9:] = 1 - padded
+    inputs = {"input_ids": ids(), "attention_mask": keep}
+    recording = recorded(model, **inputs)
+    assert recording.names == [f"transformer.h.{i}.attn" for i in range(2)]
+    with torch.no_grad():
+        expected = model(**inputs, output_attentions=True).attentions
+    for layer, own in zip(recording, expected, strict=True):
+        assert layer.bias is None
+        np.testing.assert_allclose(weights_of(layer), own, rtol=0, atol=1e-5)
+
+
+def test_rows_that_a_large_number_hides_as_a_whole_are_even():
+    model = ScoresOfOtherAxesAttention((2, 3, 7, 5), 3)
+    with torch.no_grad():
+        model.scores[1, :, 2:4] = 0
+        model.forward = lambda: (model.scores - 1e9 * (model.scores == 0)).softmax(-1)
+    recording = recorded(model)
+    found = weights_of(recording[0])
+    np.testing.assert_allclose(found[1, :, 2:4], np.full((3, 2, 5), 0.2), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found, model().detach(), rtol=0, atol=1e-6)
 
 
 def test_layers_and_heads_can_be_chosen():
@@ -557,6 +772,26 @@ def test_heads_with_a_mask_and_bias_by_head_can_be_chosen():
     np.testing.assert_allclose(
         weights_of(recording[0])[:, 0], weights_of(whole[0])[:, 2], rtol=0, atol=1e-7
     )
+
+
+def by_head_and_block(batch_idx, head_idx, q_idx, kv_idx):
+    return (kv_idx <= q_idx) & (kv_idx // 4 >= head_idx)
+
+
+@pytest.mark.parametrize("heads", [None, [4, 2]])
+def test_a_mask_that_is_asked_is_that_of_head_0_in_all_heads(monkeypatch, heads):
+    """As transformers makes it, which gives its functions no other head."""
+    monkeypatch.setattr(masking_utils, "causal_mask_function", by_head_and_block)
+    family = gpt2()
+    keep = torch.ones(2, 13, dtype=torch.long)
+    keep[1, 3:5] = 0  # so that the mask is made, and no kernel's own taken
+    inputs = {**family.inputs, "attention_mask": keep}
+    with torch.no_grad(), capture(family.model, heads=heads, statistics=()) as recording:
+        family.model(**inputs)
+    assert "_BoundRule" in repr(recording[0].mask)
+    for layer, expected in eager_weights("gpt2", inputs).items():
+        chosen = expected if heads is None else expected[:, heads]
+        np.testing.assert_allclose(weights_of(recording[layer]), chosen, rtol=0, atol=1e-5)
 
 
 def test_only_statistics_can_be_kept_and_dtypes_chosen():
@@ -643,6 +878,12 @@ def test_what_cannot_be_read_is_refused_by_name_or_skipped(monkeypatch):
         f"hidden.{layer}" for layer in family.layers
     ]
     assert "'my_flash' cannot be read" in recording.skipped[0][1]
+    assert recording.names == ["kernel"]  # though it ends in torch's attention
+    changed = capture(model, strict=False, statistics=(), interventions=KnockOut("hidden.*"))
+    with torch.no_grad(), changed:
+        found = model(x, **family.inputs)[1].logits
+    with torch.no_grad():
+        assert torch.equal(found, family.model(**family.inputs).logits)
 
 
 def test_eager_attention_that_does_something_else_is_refused(monkeypatch):

@@ -5,7 +5,7 @@ perceptron find, and the scores of the next token are products with the token ve
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,9 +100,15 @@ class Mini:
         """Return the next-token scores, (token, vocabulary), of a sequence of ids."""
         return self.run(ids).logits
 
-    def run(self, ids: Sequence[int]) -> Run:
-        """Run the model on a sequence of ids and keep what each attention computed."""
-        state, layers = self._forward(self._checked(ids))
+    def run(self, ids: Sequence[int], *, off: Collection[tuple[int, int]] = ()) -> Run:
+        """Run the model on a sequence of ids and keep what each attention computed.
+
+        Args:
+            ids: at most `context` of them.
+            off: (layer number, head) whose context is 0 on its way on, as if the head were not
+                there; what the run keeps of that head is what it would have passed on.
+        """
+        state, layers = self._forward(self._checked(ids), self._checked_off(off))
         return Run(state @ self._weights["wte.weight"].T, layers)
 
     def vectors(self, words: Sequence[str]) -> Array:
@@ -140,6 +146,15 @@ class Mini:
         self._check_length(array.size)
         return array.astype(np.int64)
 
+    def _checked_off(self, off: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
+        for layer, head in off:
+            if not (0 <= layer < self.num_layers and 0 <= head < self.num_heads):
+                raise InputError(
+                    f"there is no head {head} in layer {layer}: the embedded model has layers 0 to "
+                    f"{self.num_layers - 1}, each with heads 0 to {self.num_heads - 1}."
+                )
+        return off
+
     def _check_length(self, length: int) -> None:
         if length > self.context:
             raise InputError(
@@ -147,7 +162,9 @@ class Mini:
                 f"{length}: cut it (on the command line: --cut)."
             )
 
-    def _forward(self, ids: NDArray[np.int64]) -> tuple[Array, tuple[LayerRun, ...]]:
+    def _forward(
+        self, ids: NDArray[np.int64], off: Collection[tuple[int, int]] = ()
+    ) -> tuple[Array, tuple[LayerRun, ...]]:
         """Return the last normed states (..., T, d_model) of ids (..., T), and each layer."""
         w = self._weights
         x: Array = w["wte.weight"][ids] + w["wpe.weight"][: ids.shape[-1]]  # (..., T, d_model)
@@ -156,7 +173,11 @@ class Mini:
             at = f"h.{number}."
             layer = self._attend(self._norm(x, at + "ln_1"), at + "attn.")
             layers.append(layer)
+            silent = [head for own, head in off if own == number]
             mixed = np.moveaxis(layer.context, -3, -2)  # (..., T, heads, head_dim)
+            if silent:
+                mixed = mixed.copy()
+                mixed[..., silent, :] = 0
             x = x + self._linear(mixed.reshape(x.shape), at + "attn.c_proj")
             hidden = gelu(self._linear(self._norm(x, at + "ln_2"), at + "mlp.c_fc"))
             x = x + self._linear(hidden, at + "mlp.c_proj")

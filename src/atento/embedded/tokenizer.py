@@ -53,6 +53,7 @@ class WordPiece:
             if p.startswith(CONTINUATION) and p != CONTINUATION
         }
         self._longest = max(map(len, vocabulary))
+        self._piece_of = {number: piece for piece, number in vocabulary.items()}
         self._pattern = re.compile(PATTERN)
 
     @classmethod
@@ -73,6 +74,19 @@ class WordPiece:
                 spans.append((start, start + length))
                 start += length
         return Encoding(tuple(ids), tuple(text[a:b] for a, b in spans), tuple(spans))
+
+    def text_of(self, token: int) -> str:
+        """What stands for one id in the vocabulary; a space before it where a word begins.
+
+        >>> from atento.embedded import load_mini
+        >>> tokenizer = load_mini().tokenizer
+        >>> "".join(map(tokenizer.text_of, tokenizer.encode("the journey").ids))
+        ' the journey'
+        """
+        piece = self._piece_of[token]
+        if piece.startswith(CONTINUATION) and piece != CONTINUATION:
+            return piece.removeprefix(CONTINUATION)
+        return f" {piece}"
 
     def pieces(self, word: str) -> list[tuple[int, int]]:
         """Return (length, id) of the pieces of one lower-case word, the longest match first."""

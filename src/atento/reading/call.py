@@ -7,7 +7,22 @@ import torch
 
 from atento.masks import Mask
 
-__all__ = ["AttentionCall"]
+__all__ = ["AttentionCall", "KnockedOut"]
+
+
+@dataclass(frozen=True)
+class KnockedOut:
+    """Heads whose output is not what their weights make of the values.
+
+    Attributes:
+        heads: query heads.
+        by: "zero", or "mean": over the queries of the call, for each batch item.
+        item: of which batch item; None: of all.
+    """
+
+    heads: tuple[int, ...]
+    by: str
+    item: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +44,9 @@ class AttentionCall:
         sinks: (query head,), or None.
         dropout: the probability in this call (0 in evaluation).
         first_query: the position of query 0 on the keys' axis.
+        whole: whether it has all keys, those that a sliding cache has let go among them.
+        changed: the query heads whose weights an intervention has changed.
+        knocked_out: what interventions do to the heads' outputs, in order.
     """
 
     layer: str
@@ -45,3 +63,6 @@ class AttentionCall:
     sinks: Any = None
     dropout: float = 0.0
     first_query: int = 0
+    whole: bool = False
+    changed: frozenset[int] = frozenset()
+    knocked_out: tuple[KnockedOut, ...] = ()

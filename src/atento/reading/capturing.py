@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,18 +19,25 @@ import torch
 
 from atento._arrays import to_numpy
 from atento._errors import AtentoError, EngineError, InputError
-from atento.masks import Explicit, Mask
-from atento.masks.mask import Both, Either, Not
 from atento.positions.distance_bias import DistanceBias
 from atento.reading.call import AttentionCall
+from atento.reading.changing import ROOT, Changing
+from atento.reading.image_tokens import grid_of
 from atento.reading.layer import LayerRecord
-from atento.reading.layer_names import side_of
+from atento.reading.layer_names import named_attention, side_of
 from atento.reading.log_sum_exp import request_of
 from atento.reading.mask_tensors import as_numpy, copied
+from atento.reading.origin import noted
+from atento.reading.pyramid import bin_width, overview_statistic
 from atento.reading.recording import Recording
-from atento.reading.sliding_cache import SlidingCaches
+from atento.reading.some_heads import some_heads
+from atento.reading.spare_memory import give_back
 from atento.reading.watching import Place, Watch, watching
 from atento.reading.ways import interface, own_modules
+from atento.statistics.folding import fold
+from atento.statistics.overview import Overview
+from atento.statistics.statistic import Statistic
+from atento.statistics.wishes import as_statistics
 
 __all__ = ["capture"]
 
@@ -38,8 +45,8 @@ del interface, own_modules  # they have registered themselves
 
 KEPT = ("qk", "statistics")
 DTYPES = (None, "float16", "float32")
-ROOT = "(model)"
-"""The layer's name where the model itself calls attention, not one of its modules."""
+LARGE = 2**22
+"""Weights of a layer from which on the memory of its statistics' blocks is given back."""
 
 
 @contextmanager
@@ -51,6 +58,7 @@ def capture(
     statistics: Any = None,
     strict: bool = True,
     dtype: str | None = None,
+    interventions: Any = (),
 ) -> Iterator[Recording]:
     """Record the attention of every layer that runs within the ``with`` statement.
 
@@ -62,21 +70,25 @@ def capture(
             attention functions, `atento.attention`, or writes the formula out with a softmax.
         layers: which ones: module paths, patterns (``"model.layers.*"``) or numbers in the order
             they run; None: all.
-        heads: which query heads, of all layers; None: all. They are numbered anew in the record.
+        heads: which query heads, of all layers; None: all. They keep their numbers in the record.
         keep: "qk" (queries and keys, from which all weights can be computed) or "statistics".
-        statistics: names or instances, as in `atento.survey`; None: the default ones; (): none.
+        statistics: names or instances, as in `atento.survey`; None: the default ones, with an
+            overview as fine as tiles need it (`atento.reading.pyramid`); (): none.
         strict: whether a layer that cannot be read exactly is an error; otherwise it is listed
             in ``recording.skipped``, with the reason, and the others are read.
         dtype: "float16" or "float32" for the queries and keys kept; None: as they were computed
             (bfloat16 becomes float32).
+        interventions: changes of what heads attend to or put out, applied in order, and recorded:
+            `KnockOut`, `KnockOutEdges`, `Boost`, `Replace`, `Temperature`.
 
     Yields:
         A `Recording`, which grows while the model runs.
 
     Raises:
         InputError: for arguments that cannot be used; at the end, when no attention was seen, or
-            a layer asked for was not.
-        EngineError: when a layer cannot be read exactly, or the model is compiled.
+            a layer asked for, or what an intervention names, was not.
+        EngineError: when a layer cannot be read or changed exactly, or the model is compiled or
+            without numbers (on the meta device).
 
     A query that may see no key (padding on the left) has weights 0 here, where eager attention of
     transformers spreads its weight over the keys that it hides.
@@ -88,7 +100,7 @@ def capture(
     ('self_attn', (1, 2, 5, 5))
     """
     _check_model(model)
-    taking = _Capture(model, layers, heads, keep, statistics, strict, dtype)
+    taking = _Capture(model, layers, heads, keep, statistics, strict, dtype, interventions)
     with watching(taking) as watch:
         taking.watch = watch
         yield taking.recording
@@ -98,6 +110,11 @@ def capture(
 def _check_model(model: Any) -> None:
     if not isinstance(model, torch.nn.Module):
         raise InputError(f"capture takes a torch.nn.Module; got {type(model).__name__}.")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise EngineError(
+            f"{type(model).__name__} is on the meta device, which has shapes and no numbers: load "
+            "its weights (or model.to_empty(device=...)) before it is captured."
+        )
     for name, module in model.named_modules():
         what = None
         if isinstance(module, torch.jit.ScriptModule):
@@ -114,8 +131,10 @@ def _check_model(model: Any) -> None:
             )
 
 
-class _Capture:
+class _Capture(Changing):
     """One `capture`: what it wants, and what it has seen."""
+
+    records = True
 
     def __init__(
         self,
@@ -126,6 +145,7 @@ class _Capture:
         statistics: Any,
         strict: bool,
         dtype: str | None,
+        interventions: Any,
     ) -> None:
         if keep not in KEPT:
             raise InputError(f"keep must be one of {', '.join(KEPT)}; got {keep!r}.")
@@ -135,43 +155,40 @@ class _Capture:
         self.layers = _wanted_layers(layers)
         self.heads = _wanted_heads(heads)
         self.statistics = statistics
-        self.paths = {module: name for name, module in model.named_modules()}
-        self.has_both = _has_both(self.paths.values())
+        super().__init__(model, interventions)
         self.recording = Recording()
         self.watch: Watch | None = None
-        self.seen: dict[str, int] = {}
-        self.caches = SlidingCaches()
         self.tokens = _Tokens(self.recording, self.paths)
-        _check_statistics(statistics)
-
-    def name_of(self, place: Place) -> str | None:
-        """The path of the innermost module of this model that is being called."""
-        for module, _, _ in reversed(place.modules):
-            if module in self.paths:
-                return self.paths[module] or ROOT
-        return None
+        as_statistics(statistics, with_tokens=True)  # refused before the model runs
 
     def skip(self, layer: str, error: AtentoError) -> None:
         """Raise, or note why a layer is not read."""
-        if self._wants(layer):
+        if self._wants(layer) or self.applying.concerns(layer, self.number_of(layer)):
+            _forget(self.recording, layer)
             if self.strict:
                 raise type(error)(f"{layer}: {error}") from error
-            if layer not in dict(self.recording.skipped):
+            if not self._skips(layer):
                 self.recording.skipped.append((layer, str(error)))
 
-    def observe(self, call: AttentionCall, place: Place, lse: Any) -> torch.Tensor | None:
+    def intervene(self, calls: Sequence[AttentionCall], place: Place) -> Sequence[AttentionCall]:
+        """The calls with the interventions that name their layer."""
+        self.recording.origin = noted(self.recording.origin, self.paths, place, calls[0])
+        return super().intervene(calls, place)
+
+    def observe(self, call: AttentionCall, place: Place, lse: Any) -> None:
         """Keep what is wanted of a call."""
         layer = self.name_of(place) or ROOT
         call = replace(call, layer=layer, side=side_of(layer, self.has_both))
-        wanted = self._wants(layer)
+        wanted = self._wants(layer) and not self._skips(layer)
         try:
-            call = self.caches.whole(call, partial(self._keys_of, layer))
+            call = self.whole(call)
             tokens = self.tokens.of(call, place)
             if wanted:
-                self.recording.add(self._record(call, lse, tokens))
+                record = self._record(call, lse, tokens)
+                record.patches = grid_of(call, place)
+                self.recording.add(record)
         except AtentoError as error:
             self.skip(layer, error)
-        return None
 
     def _keys_of(self, layer: str) -> Any:
         if self.heads is not None:  # others than the call's
@@ -180,7 +197,7 @@ class _Capture:
         return known[-1].key if known else None
 
     def _wants(self, layer: str) -> bool:
-        number = self.seen.setdefault(layer, len(self.seen))
+        number = self.number_of(layer)
         if self.layers is None:
             return True
         return any(
@@ -188,14 +205,16 @@ class _Capture:
             for wish in self.layers
         )
 
+    def _skips(self, layer: str) -> bool:
+        return any(layer == name for name, _ in self.recording.skipped)
+
     def _record(self, call: AttentionCall, lse: torch.Tensor, tokens: Any) -> LayerRecord:
         bias = call.bias
         if self.heads is not None:
             call, lse = _of_heads(call, lse, self.heads)
         request = request_of(call)
-        results, axes = _fold(request, lse, self.statistics, tokens, call.first_query)
         kept = self.keep == "qk"
-        return LayerRecord(
+        record = LayerRecord(
             layer=call.layer,
             kind=call.kind,
             side=call.side,
@@ -208,10 +227,21 @@ class _Capture:
             bias=self._bias(call.bias, shared=call.bias is bias),
             softcap=request.softcap,
             first_query=call.first_query,
-            statistics=results,
-            axes=axes,
             key_length=call.key.shape[2],
+            head_numbers=() if self.heads is None else tuple(self.heads),
         )
+        above = self.recording.rows_before(record)
+        width = bin_width(max(above + record.queries, record.keys), kept)
+        statistics = as_statistics(self.statistics, with_tokens=tokens is not None)
+        if self.statistics is None:
+            record.bin_width = width
+            statistics = [
+                overview_statistic(width, above) if isinstance(each, Overview) else each
+                for each in statistics
+            ]
+        results, axes = _fold(request, lse, statistics, tokens, call.first_query)
+        record.statistics, record.axes = results, axes
+        return record
 
     def _stored(self, tensor: torch.Tensor) -> Any:
         if tensor.dtype == torch.float16 and self.dtype is None:
@@ -233,6 +263,8 @@ class _Capture:
             InputError: when nothing was, or a layer that was asked for.
         """
         recording = self.recording
+        if recording.origin is not None:
+            recording.origin.latest = None  # it would keep a cache alive
         if not self.seen and self.strict:
             raise InputError(
                 f"no attention was seen in {type(self.model).__name__}. Either it did not run "
@@ -253,8 +285,23 @@ class _Capture:
             raise InputError(
                 f"no attention was seen in {', '.join(map(str, unseen))}. There was in {there}."
             )
+        self._check_interventions()
         reason = "no attention was seen in it: it did not run, or goes a way that is not known."
         recording.skipped.extend((layer, reason) for layer in _unseen(self.model, self.seen))
+
+    def _check_interventions(self) -> None:
+        try:
+            self.applying.check_all_met(self.seen)
+        except InputError as error:
+            if self.strict:
+                raise
+            self.recording.skipped.append(("interventions", str(error)))
+
+
+def _forget(recording: Recording, layer: str) -> None:
+    """What was recorded of a layer, before it came to what cannot be read."""
+    recording._records = [record for record in recording._records if record.layer != layer]
+    recording._latest.pop(layer, None)
 
 
 def _wanted_layers(layers: Any) -> tuple[int | str, ...] | None:
@@ -281,29 +328,25 @@ def _wanted_heads(heads: Any) -> list[int] | None:
     for head in several:
         if isinstance(head, bool) or not hasattr(head, "__index__") or int(head) < 0:
             raise InputError(f"heads are whole numbers from 0 on; got {head!r}.")
-    return [int(head) for head in several]
-
-
-def _check_statistics(statistics: Any) -> None:
-    """Refuse what cannot be folded before the model runs."""
-    from atento.statistics.wishes import as_statistics
-
-    as_statistics(statistics, with_tokens=True)
+    numbers = [int(head) for head in several]
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"heads names a head twice; got {numbers}.")
+    return numbers
 
 
 def _fold(
-    request: Any, lse: torch.Tensor, wishes: Any, tokens: Any, first_query: int
+    request: Any, lse: torch.Tensor, statistics: list[Statistic], tokens: Any, first_query: int
 ) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
     """Results as NumPy arrays, and the axes of each without batch."""
-    from atento.statistics.folding import fold
-    from atento.statistics.wishes import as_statistics
-
-    statistics = as_statistics(wishes, with_tokens=tokens is not None)
     if not statistics:
         return {}, {}
     made = fold(request, lse, statistics, tokens=tokens, first_query=first_query)
     axes = {name: own for each in statistics for name, own in each.results.items()}
-    return {name: to_numpy(array) for name, array in made.items()}, axes
+    found = {name: to_numpy(array) for name, array in made.items()}
+    del made
+    if prod(request.weights_shape) >= LARGE:
+        give_back()
+    return found, axes
 
 
 def _of_heads(
@@ -313,41 +356,7 @@ def _of_heads(
     count = call.query.shape[1]
     if max(heads) >= count:
         raise InputError(f"there is no head {max(heads)}: the layer has {count} query heads.")
-    group = count // call.key.shape[1]
-    shared = [head // group for head in heads]
-    bias = call.bias
-    if isinstance(bias, DistanceBias):
-        if bias.values.ndim > 1 and bias.values.shape[-2] != 1:
-            bias = DistanceBias(bias.values[..., heads, :], bias.lengths)
-    elif bias is not None and bias.ndim > 2 and bias.shape[-3] != 1:
-        bias = bias[..., heads, :, :]
-    some = replace(
-        call,
-        query=call.query[:, heads],
-        key=call.key[:, shared],
-        value=call.value[:, shared],
-        mask=None if call.mask is None else _mask_of_heads(call.mask, heads),
-        bias=bias,
-        sinks=None if call.sinks is None or not call.sinks.ndim else call.sinks[heads],
-    )
-    return some, lse[:, heads]
-
-
-def _mask_of_heads(mask: Mask, heads: list[int]) -> Mask:
-    if isinstance(mask, Both | Either):
-        return type(mask)(_mask_of_heads(mask.first, heads), _mask_of_heads(mask.second, heads))
-    if isinstance(mask, Not):
-        return Not(_mask_of_heads(mask.rule, heads))
-    if not mask.leading or mask.leading[-1] == 1:
-        return mask
-    if isinstance(mask, Explicit):
-        return Explicit(mask.array[..., heads, :, :])
-    raise EngineError(f"heads= cannot take heads out of {mask!r}: leave heads out.")
-
-
-def _has_both(paths: Iterable[str]) -> bool:
-    parts = {part for path in paths for part in path.split(".")}
-    return {"encoder", "decoder"} <= parts
+    return some_heads(call, heads), lse[:, heads]
 
 
 def _classes(model: torch.nn.Module) -> str:
@@ -356,18 +365,18 @@ def _classes(model: torch.nn.Module) -> str:
 
 def _unseen(model: torch.nn.Module, seen: Iterable[str]) -> list[str]:
     """Modules that are named an attention, hold none that is, and in which none was seen."""
-    named = [
-        path
-        for path, module in model.named_modules()
-        if any(part in type(module).__name__.lower() for part in ("attention", "attn"))
-    ]
+    named = [path for path, module in model.named_modules() if named_attention(module)]
     seen = list(seen)
     return [
-        path
+        path or ROOT
         for path in named
-        if not any(other.startswith(f"{path}.") for other in [*named, *seen])
-        and not any(path == layer or path.startswith(f"{layer}.") for layer in seen)
+        if not any(other != path and _is_within(other, path) for other in [*named, *seen])
+        and not any(_is_within(path, layer) for layer in seen)
     ]
+
+
+def _is_within(path: str, outer: str) -> bool:
+    return not outer or path == outer or path.startswith(f"{outer}.")
 
 
 class _Tokens:
@@ -398,14 +407,15 @@ class _Tokens:
         if self.latest.get(side) is ids:
             return
         self.latest[side] = ids
-        before = self.so_far.get(side)
+        before, back = self.so_far.get(side), False
         if first and before is not None and before.shape[0] == ids.shape[0]:
-            first = before.shape[1]
-            self.so_far[side] = torch.cat([before, ids.to(before.device)], dim=1)
-        else:
-            self.so_far[side] = ids
+            first = min(first, before.shape[1])
+            back = first < before.shape[1]  # guesses were taken back: a further pass
+            ids = torch.cat([before[:, :first], ids.to(before.device)], dim=1)
+        self.so_far[side] = ids
         if side != "decoder" or None in self.latest:
-            self.recording.add_token_ids(to_numpy(ids), first)
+            new = ids if back else ids[:, ids.shape[1] - call.query.shape[2] :]
+            self.recording.add_token_ids(to_numpy(new), 0 if back else first)
 
     def _given(self, place: Place, side: str | None) -> torch.Tensor | None:
         """What the outermost module of the model was called with."""

@@ -11,19 +11,25 @@ from atento.masks import ALL, NONE, Causal, Coverage, Explicit, Mask, Window
 from atento.masks.band import Band
 from atento.masks.mask import Both, Tile
 from atento.reading.layer import LayerRecord
+from atento.reading.pyramid import joined_overview
 from atento.reading.tiles import BiasTile, bias_of
 
 __all__ = ["StackedBias", "StackedMask", "continues", "grow"]
 
 Array = npt.NDArray[Any]
 
+NEAR = 0.02
+"""Keys of the same tokens in half precision, computed in another place of a batch."""
+
 
 def continues(record: LayerRecord, new: LayerRecord, others: Iterable[LayerRecord]) -> bool:
     """Whether a call is the next step of what is recorded, not the same layer run anew.
 
     A step's first query stands where the recorded ones end, and its keys begin with the recorded
-    ones. Cross-attention has no such position: there, the keys are the same, and the stack's own
-    layers have grown by just these queries.
+    ones: all of them are looked at, in one head, since a cache whose beams changed places may hold
+    the same first and last tokens. What the first layer of a stack finds holds for the others,
+    whose keys may differ by the rounding of equal beams. Cross-attention has no such position:
+    there, the keys are the same, and the stack's own layers have grown by just these queries.
 
     Args:
         record: the layer's latest record.
@@ -34,7 +40,7 @@ def continues(record: LayerRecord, new: LayerRecord, others: Iterable[LayerRecor
         record.kind == new.kind
         and record.scale == new.scale
         and record.softcap == new.softcap
-        and (record.batch, record.heads) == (new.batch, new.heads)
+        and (record.batch, record.head_numbers) == (new.batch, new.head_numbers)
         and (record.key is None) == (new.key is None)
         and new.keys >= record.keys
     )
@@ -42,11 +48,14 @@ def continues(record: LayerRecord, new: LayerRecord, others: Iterable[LayerRecor
         return False
     reached = record.first_query + record.queries
     if new.first_query == reached:
-        return _same_keys(record, new, (0, min(reached, record.keys) - 1))
+        found = _as_others_did(record, new, others)
+        if found is False:
+            return False
+        return _same_keys(record, new, slice(1), slice(reached), nearly=found is True)
     return (
         record.kind == "cross"
         and new.keys == record.keys
-        and _same_keys(record, new, slice(None))
+        and _same_keys(record, new, slice(None), slice(None))
         and any(
             other.kind == "self"
             and other.side == record.side
@@ -56,29 +65,49 @@ def continues(record: LayerRecord, new: LayerRecord, others: Iterable[LayerRecor
     )
 
 
-def _same_keys(record: LayerRecord, new: LayerRecord, which: Any) -> bool:
+def _as_others_did(
+    record: LayerRecord, new: LayerRecord, others: Iterable[LayerRecord]
+) -> bool | None:
+    """Whether a layer that has taken this step already continued; None: there is none."""
+    for other in others:
+        same_stack = (other.kind, other.side, other.batch) == ("self", new.side, new.batch)
+        taken = other.first_query + other.queries == new.first_query + new.queries
+        if same_stack and taken and other.first_query in (record.first_query, new.first_query):
+            return other.first_query == record.first_query
+    return None
+
+
+def _same_keys(
+    record: LayerRecord, new: LayerRecord, heads: slice, keys: slice, nearly: bool = False
+) -> bool:
+    """Whether these of the recorded keys are the call's too, to the bit or about so."""
     if record.key is None or new.key is None:
         return True
     if record.key.shape[1::2] != new.key.shape[1::2]:
         return False
-    if not record.keys:
-        return True
-    which = which if isinstance(which, slice) else list(which)
-    return np.array_equal(record.key[:, :, which], new.key[:, :, which], equal_nan=True)
+    recorded = record.key[:, heads, keys]
+    found = new.key[:, heads, : record.keys][:, :, keys]
+    if nearly:
+        apart = NEAR * float(np.abs(recorded).mean()) if recorded.size else 0.0
+        return np.allclose(recorded, found, rtol=NEAR, atol=apart, equal_nan=True)
+    return np.array_equal(recorded, found, equal_nan=True)
 
 
 def grow(record: LayerRecord, new: LayerRecord) -> None:
     """Append a call's queries to the record that it continues.
 
     Query, log-sum-exp and statistics of queries are appended. Keys are the new call's. Statistics
-    of keys are added up, or their maximum is taken where the name ends in "max". Other statistics
-    (an overview, one number a head) are of one call alone and are dropped.
+    of keys are added up, or their maximum is taken where the name ends in "max". Overviews with a
+    ``bin_width`` are joined. Other statistics (an overview of so many bins, one number a head) are
+    of one call alone and are dropped, and so is the grid of patches.
     """
     start, longer = record.queries, new.keys
     record.mask = _stacked_masks(record, new)
     record.bias = _stacked_bias(record, new)
-    record.statistics = _joined_statistics(record, new)
+    record.statistics = _joined_statistics(record, new) | joined_overview(record, new)
     record.axes = {name: record.axes[name] for name in record.statistics}
+    record.bin_width = new.bin_width
+    record.patches = None
     if record.query is not None:
         record.query = _appended(record, "query", start, new.query)
         record.key = new.key

@@ -1,7 +1,6 @@
 """What is kept of one layer: enough to compute any of its weights again, exactly."""
 
-import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,26 +9,21 @@ import numpy.typing as npt
 
 from atento._errors import InputError, ShapeError
 from atento.masks import Mask
-from atento.reading.tiles import (
-    MOST_PAIRS,
-    HeadWeights,
-    Overview,
-    bias_of,
-    overview_of,
-    pooled,
-    tile_shape,
-)
+from atento.reading.patches import PatchGrid, as_grid
+from atento.reading.pyramid import MAPS, Pyramid, pyramid_of
+from atento.reading.spans import Span, position, positions, whole_number
+from atento.reading.tiles import MOST_PAIRS, HeadWeights, bias_of, pooled, tile_shape
+from atento.records import Pictured
 
-__all__ = ["LayerRecord", "Span", "check_shapes"]
+__all__ = ["LayerRecord", "Span", "check_numbers", "check_shapes"]
 
 Array = npt.NDArray[Any]
-Span = slice | range | tuple[int, int] | int | None
 
 POOLS = ("mean", "max")
 
 
 @dataclass(eq=False, repr=False)
-class LayerRecord:
+class LayerRecord(Pictured):
     """One attention layer of a recording. Arrays are NumPy's.
 
     Attributes:
@@ -45,6 +39,9 @@ class LayerRecord:
         statistics: results by name, each with a leading batch axis: (batch, head, query), ...
         axes: the axes of each statistic, without batch.
         key_length: the number of keys, where neither keys nor statistics of keys were kept.
+        head_numbers: which query heads of the model these are; all functions take these numbers.
+        bin_width: queries and keys of a bin of the overview, where that can be joined with that of
+            the calls that follow; None where it was asked for otherwise.
         room: spare memory behind arrays that grow while a model generates.
     """
 
@@ -63,7 +60,14 @@ class LayerRecord:
     statistics: Mapping[str, Any] = field(default_factory=dict)
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     key_length: int | None = None
+    head_numbers: tuple[int, ...] = ()
+    bin_width: int | None = None
     room: dict[str, Any] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Heads have the numbers 0, 1, 2, ... where none are said."""
+        if not self.head_numbers and len(self.lse.shape) > 1:
+            self.head_numbers = tuple(range(self.lse.shape[1]))
 
     @property
     def batch(self) -> int:
@@ -97,6 +101,23 @@ class LayerRecord:
         """Of the weights: (batch, head, query, key)."""
         return self.batch, self.heads, self.queries, self.keys
 
+    @property
+    def patches(self) -> PatchGrid | None:
+        """How the tokens lie on an image; None where that is not known.
+
+        Can be set to (rows, columns), where further tokens stand before the patches, (rows,
+        columns, tokens before), (rows, columns, tokens before, tokens after), or None.
+
+        Raises:
+            InputError, ShapeError: when it is nothing of these, or does not fit the keys.
+        """
+        grid: PatchGrid | None = self.__dict__.get("_patches")
+        return grid
+
+    @patches.setter
+    def patches(self, said: Any) -> None:
+        self.__dict__["_patches"] = as_grid(said, self.keys, f"layer {self.layer!r}")
+
     def weights(
         self, head: int, rows: Span = None, cols: Span = None, batch: int = 0
     ) -> npt.NDArray[Any]:
@@ -105,7 +126,7 @@ class LayerRecord:
         Exact, in the memory of the answer and one strip of it.
 
         Args:
-            head: the query head; −1 is the last.
+            head: the query head, by its number in the model; −1 is the last that there is.
             rows: which queries: a slice, a range, (start, stop), one index, or None for all.
                 Slices and pairs count and clip as Python's slices do; a range names its positions,
                 those past the end left out.
@@ -120,8 +141,8 @@ class LayerRecord:
                 not kept.
         """
         batch, head = self._index(batch, head)
-        own = _span("rows", rows, self.queries, "queries")
-        wide = _span("cols", cols, self.keys, "keys")
+        own = positions("rows", rows, self.queries, "queries")
+        wide = positions("cols", cols, self.keys, "keys")
         weights = self._head(batch, head)
         if own.step == wide.step == 1:
             return weights.rectangle(own, wide)
@@ -154,30 +175,74 @@ class LayerRecord:
             2**zoom; otherwise it is computed, which takes time in proportion to the weights.
 
         Raises:
-            InputError: as in `weights`; for a corner outside, or an unknown pool.
+            InputError: as in `weights`; for a corner outside, an unknown pool, or a tile that the
+                overview cannot serve where only statistics were kept.
         """
         batch, head = self._index(batch, head)
         if pool not in POOLS:
             raise InputError(f'pool must be "mean" or "max"; got {pool!r}.')
-        row0, col0 = _whole("row0", row0, 0), _whole("col0", col0, 0)
-        zoom, size = _whole("zoom", zoom, 0), _whole("size", size, 1)
+        row0, col0 = whole_number("row0", row0, 0), whole_number("col0", col0, 0)
+        zoom, size = whole_number("zoom", zoom, 0), whole_number("size", size, 1)
         if zoom > 62:
             raise InputError(f"zoom is a power of two, at most 62; got {zoom}.")
         lengths = (self.queries, self.keys)
         shape = tile_shape(row0, col0, zoom, size, lengths)
         if self.query is None or (shape[0] * shape[1]) << (2 * zoom) > MOST_PAIRS:
-            overview = self._overview(batch, head)
-            if overview is not None and overview.serves(row0, col0, zoom):
-                return overview.tile(row0, col0, zoom, shape, pool)
+            pyramid = self._pyramid(batch, head)
+            if pyramid is not None and pyramid.serves(row0, col0, zoom):
+                return pyramid.tile(row0, col0, zoom, shape, pool)
+            if self.query is None and pyramid is not None:
+                raise self._not_served(pyramid, row0, col0, zoom)
         return pooled(self._head(batch, head), row0, col0, zoom, shape, pool)
 
-    def _overview(self, batch: int, head: int) -> Overview | None:
-        if not {"overview_mean", "overview_max"} <= set(self.statistics):
+    def patch_weights(
+        self, head: int, query: int | Sequence[int], batch: int = 0
+    ) -> npt.NDArray[Any]:
+        """What one query gives to each patch of the image: its weights, where the patches lie.
+
+        The weights on special tokens are left out, so that the image need not sum to 1.
+
+        Args:
+            head: as in `weights`.
+            query: a patch (row, column), or the number of a token: 0 is CLS in most models.
+            batch: as in `weights`.
+
+        Returns:
+            (row, column).
+
+        Raises:
+            InputError: as in `weights`; when it is not known how the tokens lie on the image, or
+                there is no such patch.
+        """
+        grid = self.patches
+        if grid is None:
+            raise InputError(
+                f"how the tokens of layer {self.layer!r} lie on an image is not known. Say it: "
+                "recording.patches = (rows, columns), or that of this layer alone."
+            )
+        if isinstance(query, Sequence) or (isinstance(query, np.ndarray) and query.ndim):
+            if self.queries != grid.tokens:
+                raise InputError(
+                    f"the queries of layer {self.layer!r} are no patches of the image: give the "
+                    "number of a token."
+                )
+            query = grid.token(query)
+        row = position("query", query, self.queries, "queries")
+        weights = self.weights(head, row, grid.span, batch)
+        return weights.reshape(grid.rows, grid.columns)
+
+    def _pyramid(self, batch: int, head: int) -> Pyramid | None:
+        if not set(MAPS.values()) <= set(self.statistics):
             return None
-        mean, maximum = (
-            self.statistics[name][batch, head] for name in ("overview_mean", "overview_max")
+        mean, maximum = (self.statistics[name][batch, head] for name in MAPS.values())
+        return pyramid_of(mean, maximum, (self.queries, self.keys), self.bin_width)
+
+    def _not_served(self, pyramid: Pyramid, row0: int, col0: int, zoom: int) -> InputError:
+        return InputError(
+            f"of layer {self.layer!r} only statistics were kept. Their overview serves tiles from "
+            f"zoom {pyramid.finest} on, whose row0 and col0 are multiples of 2**zoom; got zoom "
+            f'{zoom}, row0 {row0} and col0 {col0}. For others record with keep="qk".'
         )
-        return overview_of(mean, maximum, (self.queries, self.keys))
 
     def _head(self, batch: int, head: int) -> HeadWeights:
         if self.query is None or self.key is None:
@@ -198,10 +263,24 @@ class LayerRecord:
         )
 
     def _index(self, batch: int, head: int) -> tuple[int, int]:
+        """Where the batch item and the head stand in the arrays."""
         return (
-            _position("batch", batch, self.batch, f"batch items in layer {self.layer!r}"),
-            _position("head", head, self.heads, f"heads in layer {self.layer!r}"),
+            position("batch", batch, self.batch, f"batch items in layer {self.layer!r}"),
+            self._head_at(head),
         )
+
+    def _head_at(self, head: int) -> int:
+        numbers = self.head_numbers
+        if numbers != tuple(range(self.heads)) and not isinstance(head, bool):
+            if head in numbers:
+                return numbers.index(head)
+            if hasattr(head, "__index__") and not -len(numbers) <= int(head) < 0:
+                named = ", ".join(map(str, numbers[:-1]))
+                raise InputError(
+                    f"there {'are heads' if named else 'is head'} {named}{' and ' * bool(named)}"
+                    f"{numbers[-1]} in layer {self.layer!r}; got head {head}."
+                )
+        return position("head", head, self.heads, f"heads in layer {self.layer!r}")
 
     def check(self) -> None:
         """See that the arrays fit together, and fix the mask for their shape.
@@ -216,6 +295,7 @@ class LayerRecord:
             {name: tuple(array.shape) for name, array in self.statistics.items()},
             self.axes,
         )
+        check_numbers(self.layer, self.head_numbers, self.heads, self.bin_width)
         if self.mask is not None:
             self.mask = self.mask.bind(self.shape)
 
@@ -283,6 +363,21 @@ def check_shapes(
                 )
 
 
+def check_numbers(layer: str, numbers: Sequence[int], heads: int, bin_width: int | None) -> None:
+    """See that each head has one number of its own, and that bins are a power of two wide.
+
+    Raises:
+        ShapeError: which of them does not fit.
+    """
+    if len(numbers) != heads or len(set(numbers)) != heads:
+        raise ShapeError(
+            f"layer {layer!r}: head_numbers must be {heads} different numbers, one for each head; "
+            f"got {tuple(numbers)}."
+        )
+    if bin_width is not None and (bin_width < 1 or bin_width & (bin_width - 1)):
+        raise ShapeError(f"layer {layer!r}: bin_width must be a power of two; got {bin_width}.")
+
+
 def _picked(weights: HeadWeights, rows: range, cols: range) -> Array:
     """Weights of rows or columns that are not neighbours: the rectangle around, row by row."""
     result = np.zeros((len(rows), len(cols)), weights.dtype)
@@ -294,65 +389,3 @@ def _picked(weights: HeadWeights, rows: range, cols: range) -> Array:
     for i, row in enumerate(rows):
         result[i] = weights.rectangle(range(row, row + 1), around)[0, chosen]
     return result
-
-
-def _span(name: str, span: Span, length: int, what: str) -> range:
-    """The positions that are meant, within the length."""
-    if span is None:
-        return range(length)
-    if isinstance(span, tuple) and len(span) == 2:
-        span = slice(*span)
-    try:
-        if isinstance(span, slice):
-            return range(length)[span]
-        if isinstance(span, range):
-            return _within(name, span, length)
-        index = operator.index(span)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{name} must be a slice, a range, (start, stop), one index or None; got {span!r}."
-        ) from None
-    if isinstance(span, bool):
-        raise InputError(f"{name} must be positions, not {span!r}.")
-    at = _position(name, index, length, what)
-    return range(at, at + 1)
-
-
-def _within(name: str, span: range, length: int) -> range:
-    if span and min(span[0], span[-1]) < 0:
-        raise InputError(
-            f"{name} is a range of positions, from 0 on; got {span!r}. To count from the end "
-            "write a slice."
-        )
-    if span.step > 0:
-        return range(span.start, min(span.stop, length), span.step)
-    skipped = max(0, -(-(span.start - length + 1) // -span.step)) if span else 0
-    return span[skipped:]
-
-
-def _position(name: str, index: Any, size: int, what: str) -> int:
-    try:
-        at = operator.index(index)
-    except TypeError:
-        raise InputError(f"{name} must be a whole number; got {index!r}.") from None
-    if isinstance(index, bool):
-        raise InputError(f"{name} must be a whole number; got {index!r}.")
-    if not -size <= at < size:
-        raise InputError(
-            f"there are {size} {what}, 0 to {size - 1}; got {name} {at}."
-            if size
-            else f"there are no {what}; got {name} {at}."
-        )
-    return at % size
-
-
-def _whole(name: str, number: Any, least: int) -> int:
-    try:
-        whole = operator.index(number)
-    except TypeError:
-        whole = least - 1
-    if isinstance(number, bool) or whole < least:
-        raise InputError(f"{name} must be a whole number from {least} on; got {number!r}.")
-    return whole

@@ -4,7 +4,7 @@ import torch
 
 from atento.reading.watching import Place
 
-__all__ = ["kind_of", "side_of"]
+__all__ = ["kind_of", "named_attention", "side_of"]
 
 CROSS = ("cross", "encoder_attn", "encdec", "enc_dec", "enc_attn")
 """Parts of names that modules of cross-attention have, without regard to case."""
@@ -29,11 +29,17 @@ def kind_of(place: Place) -> str:
             name += " " + _name_within(place.modules[i - 1][0], module)
         if any(part in name.lower() for part in CROSS):
             return "cross"
-        if "attention" in name.lower() or "attn" in name.lower():
+        if named_attention(name):
             outer = place.modules[i - 1][0] if i else None
             if outer is None or "attention" not in type(outer).__name__.lower():
                 return "self"
     return "self"
+
+
+def named_attention(named: torch.nn.Module | str) -> bool:
+    """Whether the name, or that of the module's class, is an attention's."""
+    name = named if isinstance(named, str) else type(named).__name__
+    return "attention" in name.lower() or "attn" in name.lower()
 
 
 def side_of(path: str, has_both: bool) -> str | None:

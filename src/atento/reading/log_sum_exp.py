@@ -89,7 +89,8 @@ def _some_rows(call: AttentionCall) -> list[tuple[tuple[int, int], int, Any]]:
         b, h = where
         key = _double(call.key[b, h // request.group])
         for row in {0, queries // 2, queries - 1}:
-            scores = key @ _double(call.query[b, h, row]) * request.scale
+            with np.errstate(invalid="ignore"):  # ∞ · 0, which is the model's own NaN
+                scores = key @ _double(call.query[b, h, row]) * request.scale
             if call.softcap is not None:
                 scores = call.softcap * np.tanh(scores / call.softcap)
             if call.bias is not None:

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from atento._arrays import to_numpy
 from atento._errors import InputError, ShapeError
+from atento.reading.comparison import Comparison, compared
 from atento.reading.growth import continues, grow
+from atento.reading.patches import PatchGrid, grid_among
+from atento.records import Pictured
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from atento.reading.layer import LayerRecord, Span
+    from atento.reading.effect import Effect
+    from atento.reading.layer import LayerRecord
     from atento.reading.roles import Summary
+    from atento.reading.sweep import Sweep
 
 __all__ = ["Comparison", "Recording"]
 
 Names = list[str] | list[list[str]]
 
 
-class Recording:
+class Origin(Protocol):
+    """What the model was called with; see `atento.reading.origin`."""
+
+    def effect(self, recording: Recording, *asked: Any) -> Effect:
+        """The effect of interventions."""
+
+    def sweep(self, recording: Recording, *asked: Any) -> Sweep:
+        """The effect of each head."""
+
+
+class Recording(Pictured):
     """What was kept of a model's attention.
 
     ``recording[3]`` or ``recording["model.layers.3.self_attn"]`` is a `LayerRecord`; the layers
@@ -41,6 +55,9 @@ class Recording:
         token_ids: (batch, token) or (token,) whole numbers, or None.
         skipped: (layer, reason) of what was not recorded.
         tokens: the tokens' texts, as `name_tokens` takes them.
+
+    Attributes:
+        origin: what the model was called with, while it is known: `effect` runs it again.
     """
 
     def __init__(
@@ -56,6 +73,7 @@ class Recording:
         self._ids: list[npt.NDArray[np.int64]] = []
         self._names: Names | None = None
         self._tokenizer: Any = None
+        self.origin: Any = None
         if token_ids is not None:
             self.token_ids = token_ids
         if tokens is not None:
@@ -74,6 +92,13 @@ class Recording:
         else:
             self._records.append(record)
             self._latest[record.layer] = record
+
+    def rows_before(self, record: LayerRecord) -> int:
+        """How many queries stand before the record's own, where `add` would append these."""
+        known = self._latest.get(record.layer)
+        if known is None or not continues(known, record, self._latest.values()):
+            return 0
+        return known.queries
 
     @property
     def records(self) -> list[LayerRecord]:
@@ -184,6 +209,26 @@ class Recording:
         return first.batch, max(layer.queries for layer in self)
 
     @property
+    def patches(self) -> PatchGrid | None:
+        """How the tokens lie on an image, in the first layer of which it is known.
+
+        Found by `capture` where that is certain. Can be set, for all layers that have so many
+        tokens, to (rows, columns), where further tokens stand before the patches, (rows, columns,
+        tokens before) or (rows, columns, tokens before, tokens after); None: not known.
+
+        Raises:
+            InputError, ShapeError: when it is nothing of these, or fits no layer.
+        """
+        return next((layer.patches for layer in self if layer.patches is not None), None)
+
+    @patches.setter
+    def patches(self, said: Any) -> None:
+        grid = None if said is None else grid_among(said, {layer.keys for layer in self._records})
+        for record in self._records:
+            if grid is None or record.keys == grid.tokens:
+                record.patches = grid
+
+    @property
     def names(self) -> list[str]:
         """The layers' names, in order."""
         return [record.layer for record in self]
@@ -247,13 +292,96 @@ class Recording:
         save_recording(self, path)
 
     def compare(self, other: Recording) -> Comparison:
-        """How another recording of the same layers differs, head by head.
+        """How another recording of the same layers differs, head by head, in all passes.
 
         Raises:
-            InputError: when layers, heads or lengths are not the same.
+            InputError: when layers, heads, lengths or the number of passes are not the same.
         """
-        _check_comparable(self, other)
-        return Comparison(self, other)
+        return compared(self, other)
+
+    def effect(
+        self,
+        interventions: Any,
+        token: int | str | None = None,
+        position: int = -1,
+        of: Callable[[Any], Any] | None = None,
+        batch: int = 0,
+    ) -> Effect:
+        """What interventions do to the model's output.
+
+        The model is run twice more on what it was captured with (its first call, if there were
+        several), without and with the interventions, and nothing is recorded.
+
+        Args:
+            interventions: one or several, as in `capture`.
+            token: whose logit and log-probability are looked at: an id, or a text that is one
+                token of the tokenizer given to `name_tokens` (a class, where the model has logits
+                of classes); None: what the model predicts there.
+            position: in the text; negative ones count from its end.
+            of: a function of the model's output that gives a tensor, looked at instead.
+            batch: which batch item.
+
+        Returns:
+            An `Effect`. Models without logits, such as MiniLM: the change of their last hidden
+            states, ‖after − before‖ / ‖before‖ over the batch item.
+
+        Raises:
+            InputError: when the model cannot be run again (a recording from a file, a model that is
+                gone, a text generated step by step, inputs that were written to, dropout), or for
+                a token, position or layer that is not there.
+
+        >>> import torch, atento
+        >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+        >>> with atento.capture(layer) as recording:
+        ...     _ = layer(torch.rand(1, 5, 8))
+        >>> 0 < recording.effect(atento.KnockOut(layer=0, heads=1)).change < 1
+        True
+        """
+        return self._model().effect(self, interventions, token, position, of, batch)
+
+    def sweep(
+        self,
+        token: int | str | None = None,
+        position: int = -1,
+        of: Callable[[Any], Any] | None = None,
+        batch: int = 0,
+        with_: Callable[[str, int], Any] | None = None,
+        progress: bool | Callable[[int, int], None] | None = None,
+    ) -> Sweep:
+        """The `effect` of each head of each layer: knocked out, or changed as asked.
+
+        Args:
+            token: as in `effect`.
+            position: as in `effect`.
+            of: as in `effect`.
+            batch: as in `effect`.
+            with_: makes the intervention of a layer's name and a head; None: `KnockOut`.
+            progress: whether a bar is shown on standard error (None: where that is a terminal), or
+                a function of how many heads are done and how many there are.
+
+        Returns:
+            A `Sweep`: a row for each head, the largest change first.
+
+        Raises:
+            InputError: as `effect` does.
+
+        >>> import torch, atento
+        >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+        >>> with atento.capture(layer) as recording:
+        ...     _ = layer(torch.rand(1, 5, 8))
+        >>> sorted(row["head"] for row in recording.sweep())
+        [0, 1]
+        """
+        return self._model().sweep(self, token, position, of, batch, with_, progress)
+
+    def _model(self) -> Origin:
+        if self.origin is None:
+            raise InputError(
+                "this recording knows no model that could be run again: it was loaded from a file, "
+                "is a part of another recording, or its model has not run yet."
+            )
+        origin: Origin = self.origin
+        return origin
 
     def __repr__(self) -> str:
         layers, count = self._layers, len(_by_pass(self._records))
@@ -263,98 +391,6 @@ class Recording:
 
 
 TOKENIZER_WAYS = ("convert_ids_to_tokens", "id_to_token", "decode")
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
-    """The difference of two recordings of the same shape, first minus second.
-
-    Iterating gives a dict for each layer, head and statistic (log-sum-exp among them, "lse"):
-    ``layer``, ``head`` (None for a statistic without heads), ``statistic``, ``mean`` (of the
-    absolute differences), ``max`` and ``where``, its index in the remaining axes, batch first.
-    Whole numbers, such as the key of a maximum, differ by 1 where they are not the same.
-    """
-
-    first: Recording
-    second: Recording
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for mine, theirs in zip(self.first, self.second, strict=True):
-            yield from _differences(mine, theirs)
-
-    def weights(
-        self,
-        layer: int | str,
-        head: int,
-        rows: Span = None,
-        cols: Span = None,
-        batch: int = 0,
-    ) -> npt.NDArray[Any]:
-        """The difference of the weights of one head: (rows, cols); see `LayerRecord.weights`."""
-        mine, theirs = (
-            recording[layer].weights(head, rows, cols, batch)
-            for recording in (self.first, self.second)
-        )
-        difference: npt.NDArray[Any] = mine - theirs
-        return difference
-
-    def to_dict(self) -> dict[str, Any]:
-        """The rows as a list."""
-        return {"rows": list(self)}
-
-    def __repr__(self) -> str:
-        return f"Comparison({len(self.first)} layers)"
-
-
-def _differences(mine: LayerRecord, theirs: LayerRecord) -> Iterator[dict[str, Any]]:
-    common = [name for name in mine.statistics if name in theirs.statistics]
-    yield from _difference(mine, "lse", ("head", "query"), mine.lse, theirs.lse)
-    for name in common:
-        axes, own = mine.axes[name], (mine.statistics[name], theirs.statistics[name])
-        if own[0].shape == own[1].shape:
-            yield from _difference(mine, name, axes, *own)
-
-
-def _difference(
-    record: LayerRecord, name: str, axes: tuple[str, ...], mine: Any, theirs: Any
-) -> Iterator[dict[str, Any]]:
-    if mine.dtype.kind == "f":
-        with np.errstate(invalid="ignore"):  # ∞ − ∞, replaced by 0 where both are the same
-            difference = np.abs(np.subtract(mine, theirs, dtype=np.float64))
-        difference[mine == theirs] = 0
-    else:
-        difference = (mine != theirs).astype(np.float64)
-    by_head = "head" in axes
-    heads = np.moveaxis(difference, 1 + axes.index("head"), 0) if by_head else difference[None]
-    for head, own in enumerate(heads):
-        where = np.unravel_index(int(np.argmax(own)), own.shape) if own.size else None
-        yield {
-            "layer": record.layer,
-            "head": head if by_head else None,
-            "statistic": name,
-            "mean": float(own.mean()) if own.size else 0.0,
-            "max": 0.0 if where is None else float(own[where]),
-            "where": None if where is None else tuple(int(i) for i in where),
-        }
-
-
-def _check_comparable(first: Recording, second: Recording) -> None:
-    if not isinstance(second, Recording):
-        raise InputError(f"compare takes another Recording; got {type(second).__name__}.")
-    if first.names != second.names:
-        mine = [name for name in first.names if name not in second.names]
-        theirs = [name for name in second.names if name not in first.names]
-        raise InputError(
-            "compare needs recordings of the same layers, in one order. Only here: "
-            f"{', '.join(mine) or 'none'}. Only there: {', '.join(theirs) or 'none'}."
-        )
-    for mine_of, theirs_of in zip(first, second, strict=True):
-        if mine_of.shape != theirs_of.shape:
-            raise ShapeError(
-                f"compare: layer {mine_of.layer!r} has weights (batch, head, query, key) = "
-                f"{mine_of.shape} here and {theirs_of.shape} there. Record both on texts of the "
-                "same length."
-            )
 
 
 def _by_pass(records: Iterable[LayerRecord]) -> list[list[LayerRecord]]:

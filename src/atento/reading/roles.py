@@ -171,8 +171,8 @@ def summarise(recording: Recording) -> Summary:
 
 def _rows(layer: LayerRecord) -> Iterator[dict[str, Any]]:
     numbers = _numbers(layer)
-    for head in range(layer.heads):
-        own = {name: _plain(values[head]) for name, values in numbers.items()}
+    for at, head in enumerate(layer.head_numbers):
+        own = {name: _plain(values[at]) for name, values in numbers.items()}
         row = {name: own.get(name) for name in NUMBERS}
         yield {"layer": layer.layer, "head": head, "role": role_of(row), **row}
 

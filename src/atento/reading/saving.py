@@ -13,10 +13,11 @@ where each query's keys are one interval, their starts and stops are, otherwise 
 import hashlib
 import json
 import mmap
+import operator
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from atento._errors import AtentoError, InputError
+from atento._files import write_whole
 from atento.masks import Mask
-from atento.reading.layer import LayerRecord, check_shapes
+from atento.reading.layer import LayerRecord, check_numbers, check_shapes
+from atento.reading.patches import as_grid
 from atento.reading.recording import Recording
 from atento.reading.stored_masks import MaskWriter, read_bias, read_mask, say_bias
 
@@ -34,7 +37,7 @@ __all__ = ["StoredLayer", "load_recording", "save_recording"]
 
 Array = npt.NDArray[Any]
 
-FORMAT, VERSION = "atento.recording", 1
+FORMAT, VERSION = "atento.recording", 2
 ZEROS = "0" * 64
 
 DTYPES = {
@@ -102,7 +105,11 @@ def save_recording(recording: Recording, path: str | Path) -> None:
     }
     # Wide elements first, so that each array begins at a multiple of its element's size.
     ordered = sorted(arrays.by_name.items(), key=lambda item: (-item[1].dtype.itemsize, item[0]))
-    _write(Path(path), _header(said, ordered), [array for _, array in ordered])
+    try:
+        write_whole(Path(path), _pieces(_header(said, ordered), ordered))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"the recording could not be written to {path}: {why}.") from error
 
 
 def _texts(recording: Recording) -> Any:
@@ -125,6 +132,8 @@ def _say_layer(record: LayerRecord, number: int, arrays: _Arrays) -> dict[str, A
         for name, array in record.statistics.items()
     }
     said["shape"] = list(record.shape)
+    said["head_numbers"], said["bin_width"] = list(record.head_numbers), record.bin_width
+    said["patches"] = None if record.patches is None else list(astuple(record.patches))
     return said
 
 
@@ -157,40 +166,14 @@ def _header(said: dict[str, Any], ordered: list[tuple[str, Array]]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
+def _pieces(header: bytes, ordered: list[tuple[str, Array]]) -> Iterator[bytes | memoryview]:
+    yield header
+    for _, array in ordered:
+        yield _bytes(array)
+
+
 def _plain(number: Any) -> Any:
     return number.item()  # NumPy's own numbers
-
-
-def _write(path: Path, header: bytes, arrays: list[Array]) -> None:
-    aside: Path | None = None
-    try:
-        target = path.resolve()  # a link's target is replaced, not the link
-        handle, name = tempfile.mkstemp(prefix=".atento-", dir=target.parent)
-        aside = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(header)
-            for array in arrays:
-                file.write(_bytes(array))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(_mode(target))
-        aside.replace(target)
-    except BaseException as error:  # an interrupt, too, must not leave a half-written file behind
-        if aside is not None:
-            aside.unlink(missing_ok=True)
-        if isinstance(error, OSError | ValueError):  # ValueError: a NUL in the name
-            why = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"the recording could not be written to {path}: {why}.") from error
-        raise
-
-
-def _mode(target: Path) -> int:
-    """The old file's permissions, or what a newly created file would get."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 # Reading.
@@ -232,9 +215,9 @@ class _File:
         blank = raw.replace(str(checksum).encode("utf-8", "replace"), ZEROS.encode(), 1)
         if len(checksum) != 64 or hashlib.sha256(blank).hexdigest() != checksum:
             raise _DamagedError("its header is damaged (the checksum differs)")
-        if metadata.get("version") != str(VERSION):
+        if metadata.get("version") not in map(str, range(1, VERSION + 1)):
             raise _DamagedError(
-                f"it has version {metadata.get('version')}, and this atento reads version "
+                f"it has version {metadata.get('version')}, and this atento reads versions up to "
                 f"{VERSION}: a newer atento wrote it, so install that one"
             )
         self.said = json.loads(metadata["recording"])
@@ -370,7 +353,20 @@ def _stored_layer(file: _File, said: dict[str, Any]) -> StoredLayer:
     }
     stored["mask"] = lambda: _stored_mask(file, said)
     stored["bias"] = lambda: read_bias(said["bias"], file.read)
-    return StoredLayer(plain, stored)
+    layer = StoredLayer(plain, stored)
+    _read_later(layer, said, file.shape(said["lse"])[1])
+    return layer
+
+
+def _read_later(layer: StoredLayer, said: dict[str, Any], heads: int) -> None:
+    """What files of version 1 do not say: there, heads are 0, 1, 2, ... and the rest is unknown."""
+    numbers = said.get("head_numbers", range(heads))
+    layer.head_numbers = tuple(operator.index(number) for number in numbers)
+    width = said.get("bin_width")
+    layer.bin_width = None if width is None else operator.index(width)
+    check_numbers(layer.layer, layer.head_numbers, heads, layer.bin_width)
+    where = f"layer {layer.layer!r}"
+    layer.__dict__["_patches"] = as_grid(said.get("patches"), said["shape"][3], where)
 
 
 def _stored_mask(file: _File, said: dict[str, Any]) -> Mask | None:

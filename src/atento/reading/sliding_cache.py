@@ -39,9 +39,12 @@ class SlidingCaches:
         """
         if call.kind != "self":
             return call
+        if call.whole:  # a capture around this one, or its interventions, have seen to it
+            return call
         missing = self._missing(call)
         if missing:
             call = _with_keys_in_front(call, missing, keys())
+        call = replace(call, whole=True)
         last = call.first_query + call.query.shape[2]
         if 0 < last <= call.key.shape[2]:
             self.reached[call.layer] = last, call.key[:, :, last - 1].detach().clone()
@@ -62,7 +65,8 @@ def _with_keys_in_front(call: AttentionCall, missing: int, known: Any) -> Attent
     batch, heads, _, features = call.key.shape
     front = call.key.new_zeros(batch, heads, missing, features)
     if known is not None and known.shape[1] == heads:
-        front = torch.from_numpy(np.array(known[:, :, :missing])).to(call.key)
+        # A boost may have added features behind.
+        front = torch.from_numpy(np.array(known[:, :, :missing, :features])).to(call.key)
     unused = call.value.new_zeros(*call.value.shape[:2], missing, call.value.shape[3])
     bias = call.bias
     if bias is not None and bias.shape[-1] > 1:

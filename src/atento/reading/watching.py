@@ -8,20 +8,32 @@ last capture of the process ends.
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+import torch.utils.checkpoint
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from atento._errors import AtentoError
+from atento.equation.computed import Computed
 from atento.masks import Mask
 from atento.reading.call import AttentionCall
 
-__all__ = ["Inner", "KnownMask", "Place", "Watch", "current", "patched", "watching"]
+__all__ = [
+    "Inner",
+    "KnownMask",
+    "Listener",
+    "Place",
+    "Watch",
+    "current",
+    "only",
+    "patched",
+    "watching",
+]
 
 _of_thread = threading.local()
 _lock = threading.RLock()
@@ -29,17 +41,27 @@ _patches: list[Callable[[], Callable[[], None]]] = []
 _undo: list[Callable[[], None]] = []
 _watchers = 0
 
+CHECKPOINT = torch.utils.checkpoint.__file__
 _CALLS = {torch.nn.Module._wrapped_call_impl.__code__, torch.nn.Module._call_impl.__code__}
 
 
 class Listener(Protocol):
-    """A capture, as the ways in see it."""
+    """A capture, as the ways in see it.
+
+    Attributes:
+        records: whether it keeps what it observes, and needs the log-sum-exp for it.
+    """
+
+    records: bool
 
     def name_of(self, place: "Place") -> str | None:
         """The path of the innermost module of the captured model; None where none is called."""
 
-    def observe(self, call: AttentionCall, place: "Place", lse: Any) -> torch.Tensor | None:
-        """Keep the call; an output instead of the model's own, or None."""
+    def intervene(self, calls: Sequence[AttentionCall], place: "Place") -> Sequence[AttentionCall]:
+        """The calls, each of which stands for the same attention, with its interventions."""
+
+    def observe(self, call: AttentionCall, place: "Place", lse: Any) -> None:
+        """Keep the call, as all interventions left it."""
 
     def skip(self, layer: str, error: AtentoError) -> None:
         """A layer that cannot be read."""
@@ -51,16 +73,21 @@ class Place:
 
     Attributes:
         modules: (module, its positional and its keyword arguments).
+        checkpointed: whether the modules may run once more, in the backward pass.
     """
 
     modules: tuple[tuple[torch.nn.Module, tuple[Any, ...], dict[str, Any]], ...]
+    checkpointed: bool = False
 
     @staticmethod
     def here(module: torch.nn.Module | None = None) -> "Place":
         """From the frames of this thread; with `module` within, where that is known already."""
         found: list[tuple[torch.nn.Module, tuple[Any, ...], dict[str, Any]]] = []
+        checkpointed = False
         frame = sys._getframe(1)
         while frame is not None:
+            if frame.f_code.co_filename == CHECKPOINT:
+                checkpointed = True
             if frame.f_code in _CALLS:
                 own = frame.f_locals
                 if not found or found[-1][0] is not own["self"]:
@@ -68,7 +95,7 @@ class Place:
             frame = frame.f_back  # type: ignore[assignment]
         if module is not None and not (found and found[0][0] is module):
             found.insert(0, (module, (), {}))
-        return Place(tuple(reversed(found)))
+        return Place(tuple(reversed(found)), checkpointed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +119,7 @@ class Inner:
     key_length: int = 0
     scale: float | None = None
     causal: bool = False
+    dtype: torch.dtype | None = None
     calls: int = 0
 
 
@@ -122,18 +150,40 @@ class Watch:
         """The captures whose model is being called there."""
         return [each for each in self.listeners if each.name_of(place) is not None]
 
-    def observe(self, call: AttentionCall, place: Place, lse: Any = None) -> torch.Tensor | None:
-        """Hand a call to every capture; an output instead of the model's own, or None."""
-        from atento.reading.log_sum_exp import log_sum_exp
+    def observe(
+        self,
+        call: AttentionCall,
+        place: Place,
+        made: Computed,
+        scores: AttentionCall | None = None,
+    ) -> Computed | None:
+        """Hand a call to every capture, the outermost first.
 
-        changed = None
+        Each may change it, and then each records what the model goes on with.
+
+        Args:
+            call: what the model's own function was called with.
+            place: where.
+            made: what that function made: output (batch, head, query, feature), or None where
+                only weights are seen, log-sum-exp and weights, where they are known.
+            scores: the same attention by the model's own scores, for what is made of it anew.
+
+        Returns:
+            What the model goes on with instead, where an intervention has changed something.
+        """
         hearing = self.hears(place)
-        with self.silence(), torch.no_grad(), torch._C.DisableTorchFunction():
-            if hearing and lse is None:
-                lse = log_sum_exp(call)
+        with self.silence(), torch._C.DisableTorchFunction():
+            calls: Sequence[AttentionCall] = [call] if scores is None else [call, scores]
             for each in hearing:
-                made = each.observe(call, place, lse)
-                changed = changed if made is None else made
+                calls = each.intervene(calls, place)
+            changed = _changed(calls[-1], made)
+            call = calls[0]
+            lse = made.lse if changed is None else changed.lse
+            with torch.no_grad():
+                if lse is None and any(each.records for each in hearing):
+                    lse = _log_sum_exp(call)
+                for each in hearing:
+                    each.observe(call, place, lse)
         return changed
 
     def refuse(self, place: Place, error: AtentoError) -> None:
@@ -164,10 +214,27 @@ class Watch:
             self.inner = before
 
 
+def _changed(call: AttentionCall, made: Computed) -> Computed | None:
+    if not (call.changed or call.knocked_out):
+        return None
+    from atento.reading.interventions.recomputed import recomputed
+
+    return recomputed(call, made)
+
+
+def _log_sum_exp(call: AttentionCall) -> torch.Tensor:
+    from atento.reading.log_sum_exp import log_sum_exp
+
+    return log_sum_exp(call)
+
+
 def current() -> Watch | None:
-    """The watch of this thread, where one is on and not silenced."""
+    """The watch of this thread, where one is on, and what runs is to be seen."""
     watch: Watch | None = getattr(_of_thread, "watch", None)
-    return None if watch is None or watch.quiet else watch
+    if watch is None or watch.quiet:
+        return None
+    # In a backward pass: a checkpointed layer runs once more, and torch takes the mode away.
+    return None if torch._C._current_graph_task_id() != -1 else watch
 
 
 def patched(patch: Callable[[], Callable[[], None]]) -> Callable[[], Callable[[], None]]:
@@ -201,6 +268,19 @@ def watching(listener: Listener) -> Iterator[Watch]:
         if outermost:
             _of_thread.watch = None
         _uninstall()
+
+
+@contextmanager
+def only(listener: Listener) -> Iterator[Watch]:
+    """This thread is watched for the listener alone: captures that are on do not see what runs."""
+    before: Watch | None = getattr(_of_thread, "watch", None)
+    with nullcontext() if before is None else before.silence():
+        _of_thread.watch = None
+        try:
+            with watching(listener) as watch:
+                yield watch
+        finally:
+            _of_thread.watch = before
 
 
 def _install() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from atento.records.pictured import Pictured
 from atento.records.trace import Trace
 
 __all__ = ["AttentionLayer", "Explanation", "Projection", "Reason"]
@@ -64,7 +65,7 @@ class Reason:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class Explanation(Pictured):
     """Attention explained: tokens, every layer's steps, and the head to look at first.
 
     Attributes:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from atento._errors import InputError
+from atento.records.pictured import Pictured
 
 __all__ = ["Step", "Trace"]
 
@@ -33,7 +34,7 @@ class Step:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Trace:
+class Trace(Pictured):
     """Every step of one attention, in the order in which it happened.
 
     A step that did not happen is absent: without a mask there is no ``"masked"``.

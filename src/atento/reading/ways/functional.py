@@ -15,13 +15,14 @@ import torch
 from torch.nn import functional
 
 from atento._errors import EngineError
+from atento.equation.computed import Computed
 from atento.masks import Causal, Mask
 from atento.reading.call import AttentionCall
 from atento.reading.layer_names import kind_of
 from atento.reading.mask_tensors import both, first_query_of, read_mask
 from atento.reading.watching import Place, Watch
 
-__all__ = ["attend", "attend_in_heads", "causal_from_start"]
+__all__ = ["attend", "attend_in_heads", "causal_from_start", "in_autocast"]
 
 FLASH = 1
 """`torch.nn.attention.SDPBackend.FLASH_ATTENTION`, as `_fused_sdp_choice` says it."""
@@ -51,7 +52,7 @@ def attend(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any
         output, inner.lse = _output_and_lse(func, given)
         inner.calls += 1
         inner.key_length, inner.scale = given.key.shape[-2], given.scale
-        inner.causal = given.is_causal
+        inner.causal, inner.dtype = given.is_causal, given.query.dtype
         return output
     place = Place.here()
     if not watch.hears(place):
@@ -82,23 +83,23 @@ def _seen_within(function: Any) -> Any:
 _in_heads = _seen_within(functional.multi_head_attention_forward)
 
 
+def in_autocast(tensor: torch.Tensor) -> torch.Tensor:
+    """In the dtype of autocast, where that is on."""
+    device = tensor.device.type
+    if tensor.dtype not in (torch.float32, torch.float16) or not torch.is_autocast_enabled(device):
+        return tensor
+    return tensor.to(torch.get_autocast_dtype(device))
+
+
 def _cast(given: Arguments) -> Arguments:
-    """In the dtype of autocast, which looks at torch's function and not at the kernel."""
-    device = given.query.device.type
-    if not torch.is_autocast_enabled(device):
-        return given
-    dtype = torch.get_autocast_dtype(device)
-
-    def cast(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(dtype) if tensor.dtype in (torch.float32, torch.float16) else tensor
-
+    """As autocast has it, which looks at torch's function and not at the kernel."""
     mask = given.attn_mask
     return replace(
         given,
-        query=cast(given.query),
-        key=cast(given.key),
-        value=cast(given.value),
-        attn_mask=mask if mask is None or mask.dtype == torch.bool else cast(mask),
+        query=in_autocast(given.query),
+        key=in_autocast(given.key),
+        value=in_autocast(given.value),
+        attn_mask=None if mask is None else in_autocast(mask),
     )
 
 
@@ -202,8 +203,8 @@ def _observed(
         dropout=given.dropout_p,
         first_query=first,
     )
-    changed = watch.observe(call, place, lse)
-    return None if changed is None else changed.reshape(output.shape)
+    changed = watch.observe(call, place, Computed(_by_heads(output, call), lse))
+    return None if changed is None else changed.output.reshape(output.shape)
 
 
 def _four_axes(given: Arguments) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -227,6 +228,11 @@ def _four_axes(given: Arguments) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
         for array, heads in zip(arrays, (own, shared, shared), strict=True)
     ]
     return found[0], found[1], found[2]
+
+
+def _by_heads(output: torch.Tensor, call: AttentionCall) -> torch.Tensor:
+    """(batch, head, query, feature)."""
+    return output.reshape(*call.query.shape[:-1], output.shape[-1])
 
 
 def _without_heads(rule: Mask | None, mask: torch.Tensor | None) -> Mask | None:

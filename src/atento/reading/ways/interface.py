@@ -14,13 +14,14 @@ from typing import Any
 import torch
 
 from atento._errors import EngineError
+from atento.equation.computed import Computed
 from atento.masks import Mask
 from atento.reading.call import AttentionCall
 from atento.reading.layer_names import kind_of
 from atento.reading.log_sum_exp import says_lse, says_weights
 from atento.reading.mask_tensors import both, first_query_of, read_mask
 from atento.reading.watching import Inner, Place, Watch, current, patched
-from atento.reading.ways.functional import causal_from_start
+from atento.reading.ways.functional import causal_from_start, in_autocast
 from atento.reading.ways.transformers_masks import known_mask
 
 __all__: list[str] = []
@@ -117,7 +118,8 @@ def _watched(implementation: str | None, function: Any, eager: bool) -> Any:
         name = implementation or "eager"
         if any(part in name.lower() for part in HIDDEN):
             watch.refuse(place, _hidden(name))
-            return run()
+            with watch.silence():  # it may call torch's attention in the end
+                return run()
         if function is _sdpa():
             return _by_kernel(watch, place, (query, key, value, attention_mask), kwargs, run)
         if eager and not args:
@@ -164,6 +166,8 @@ def _by_kernel(
     if own_bias is not None:
         own_bias = own_bias[..., :Tk]
         bias = own_bias if bias is None else bias + own_bias
+    query, key, value = (each.to(inner.dtype) for each in (query, key, value))  # autocast's
+    bias = None if bias is None else bias.to(inner.dtype)
     call = _call(place, (query, key, value), rule, bias, inner.scale, first, kwargs)
     call = replace(call, sinks=None, softcap=None)  # torch's attention has neither
     lse = inner.lse
@@ -173,8 +177,8 @@ def _by_kernel(
             if not says_lse(call, lse):
                 watch.refuse(place, _unproven())
                 return output, weights
-    changed = watch.observe(call, place, lse)
-    return (output if changed is None else _as_output(changed)), weights
+    changed = watch.observe(call, place, Computed(output.transpose(1, 2), lse))
+    return (output if changed is None else _as_output(changed.output)), weights
 
 
 def _causal(place: Place, kwargs: dict[str, Any], queries: int, mask: Any) -> bool:
@@ -205,13 +209,14 @@ def _eager(
     scale = kwargs.get("scaling")
     if scale is None and isinstance(getattr(module, "scaling", None), float):
         scale = module.scaling
+    query, key, value = (in_autocast(each) for each in (query, key, value))  # as products are
     call = _call(place, (query, key, value), rule, bias, scale, first, kwargs)
     with watch.silence():
         if not call.dropout and not says_weights(call, weights):
             watch.refuse(place, _unproven())
             return output, weights
-    changed = watch.observe(call, place)
-    return (output if changed is None else _as_output(changed)), weights
+    changed = watch.observe(call, place, Computed(output.transpose(1, 2), None, weights))
+    return (output, weights) if changed is None else (_as_output(changed.output), changed.weights)
 
 
 def _unproven() -> EngineError:

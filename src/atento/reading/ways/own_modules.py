@@ -46,10 +46,15 @@ def _attend(request: Request, compute: Callable[..., Computed], *options: Any) -
         )
         watch.refuse(place, error)
         return computed
-    changed = watch.observe(_call(request, place), place, _four(computed.lse, 3))
+    made = Computed(_four(computed.output, 4), _four(computed.lse, 3), _four(computed.weights, 4))
+    changed = watch.observe(_call(request, place), place, made)
     if changed is None:
         return computed
-    return Computed(changed.reshape(request.output_shape), computed.lse, computed.weights)
+    return Computed(
+        changed.output.reshape(request.output_shape),
+        None if changed.lse is None else changed.lse.reshape(request.output_shape[:-1]),
+        None if changed.weights is None else changed.weights.reshape(request.weights_shape),
+    )
 
 
 def _call(request: Request, place: Place) -> AttentionCall:

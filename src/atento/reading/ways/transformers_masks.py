@@ -179,10 +179,10 @@ def _padding(keep: torch.Tensor | None, lengths: Lengths) -> Mask | None:
 
 
 def _asked(function: Any, lengths: Lengths) -> Callable[..., Any]:
-    """The function itself, for index arrays of NumPy."""
+    """The function itself, for index arrays of NumPy; all heads share the mask of head 0."""
 
     def attends(batch: Any, head: Any, query: Any, key: Any) -> Any:
-        batch, head = torch.as_tensor(batch), torch.as_tensor(head)
+        batch, head = torch.as_tensor(batch), torch.zeros_like(torch.as_tensor(head))
         query = torch.as_tensor(query) + lengths.q_offset
         with torch._C.DisableTorchFunction():
             seen = function(batch, head, query, torch.as_tensor(key) + lengths.kv_offset)

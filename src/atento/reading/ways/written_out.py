@@ -16,16 +16,21 @@ from typing import Any
 
 import torch
 
+from atento._errors import EngineError
+from atento.equation.computed import Computed
 from atento.reading.call import AttentionCall
-from atento.reading.layer_names import kind_of
+from atento.reading.layer_names import kind_of, named_attention
 from atento.reading.log_sum_exp import says_weights
 from atento.reading.mask_tensors import both, first_query_of, read_mask
 from atento.reading.watching import Place, Watch
 
 __all__ = ["STEPS", "normalise", "write"]
 
-HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead")
-"""Attributes in which modules say their number of heads, for scores (batch · head, query, key)."""
+HEADS = ("num_heads", "num_attention_heads", "num_attn_heads", "n_heads", "n_head", "nhead")
+"""Attributes in which modules say their number of heads."""
+
+COPIES = ("clone", "contiguous")
+"""Functions after which a mask still says what it was made to say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +40,15 @@ class Scores:
     Attributes:
         query: (..., query, feature).
         key: (..., key, feature).
-        added: tensors that broadcast to the scores, in the shape the scores had then.
+        added: tensors that broadcast to the scores, in the shape the scores had then, each with
+            the factor that has come upon it since; of bool: those that are False are hidden.
         bounded: whether tanh was taken, and the factor that makes it a softcap is still to come.
     """
 
     query: torch.Tensor
     key: torch.Tensor
     scale: float = 1.0
-    added: tuple[torch.Tensor, ...] = ()
+    added: tuple[tuple[torch.Tensor, float], ...] = ()
     softcap: float | None = None
     bounded: bool = False
 
@@ -50,6 +56,8 @@ class Scores:
 def write(watch: Watch, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """One step: computed, and followed where scores are in it."""
     result = func(*args, **kwargs)
+    if func.__name__ in COPIES and args and args[0] in watch.masks:
+        watch.masks[result] = watch.masks[args[0]]
     if watch.inner is None and isinstance(result, torch.Tensor):
         try:
             scores = STEPS[func.__name__](watch.written, args, kwargs)
@@ -75,7 +83,7 @@ def _product_and_bias(written: Any, args: tuple[Any, ...], kwargs: Any) -> Score
     if scores is None:
         return None
     beta, alpha = kwargs.get("beta", 1), kwargs.get("alpha", 1)
-    added = () if beta == 0 else (given if beta == 1 else given * beta,)
+    added = () if beta == 0 else ((given, float(beta)),)
     return replace(scores, scale=float(alpha), added=added)
 
 
@@ -142,11 +150,10 @@ def _scaled(scores: Scores, factor: float) -> Scores | None:
         if factor <= 0:
             return None
         return replace(scores, softcap=factor, scale=scores.scale * factor, bounded=False)
-    if scores.softcap is not None:
+    if scores.softcap is not None or (scores.added and factor <= 0):  # what hides would not
         return None
-    return replace(
-        scores, scale=scores.scale * factor, added=tuple(term * factor for term in scores.added)
-    )
+    added = tuple((term, own * factor) for term, own in scores.added)
+    return replace(scores, scale=scores.scale * factor, added=added)
 
 
 def _number(value: Any) -> float:
@@ -174,7 +181,7 @@ def _plus(written: Any, args: Any, kwargs: Any) -> Scores | None:
         return None
     if not isinstance(other, torch.Tensor):
         return None
-    return replace(scores, added=(*scores.added, other))  # itself: its rule may be known
+    return replace(scores, added=(*scores.added, (other, 1.0)))  # itself: its rule may be known
 
 
 def _masked(written: Any, args: Any, kwargs: Any) -> Scores | None:
@@ -199,9 +206,7 @@ def _with_hidden(scores: Scores, hidden: torch.Tensor, value: Any, dtype: Any) -
     if number > torch.finfo(dtype).min / 2:
         # A number like −10000 hides no key for certain, and what was there is lost.
         return None
-    visible = ~hidden
-    visible = visible.detach()
-    return replace(scores, added=(*scores.added, visible))
+    return replace(scores, added=(*scores.added, ((~hidden).detach(), 1.0)))
 
 
 def _same(written: Any, args: Any, kwargs: Any) -> Scores | None:
@@ -237,11 +242,19 @@ def normalise(
     if axis is None or axis % given.ndim != given.ndim - 1:
         return weights
     scores: Scores | None = watch.written.get(given)
-    place = Place.here()
+    place = _around(Place.here())
     if not watch.hears(place):
         return weights
     changed = _observed(watch, place, given, scores, weights)
-    return weights if changed is None else changed.reshape(weights.shape)
+    return weights if changed is None else changed.weights.reshape(weights.shape)
+
+
+def _around(place: Place) -> Place:
+    """The place where a softmax that is a module of its own is called."""
+    modules = place.modules
+    if len(modules) > 1 and isinstance(modules[-1][0], torch.nn.Softmax):
+        modules = modules[:-1]
+    return replace(place, modules=modules)
 
 
 def _observed(
@@ -250,19 +263,22 @@ def _observed(
     given: torch.Tensor,
     scores: Scores | None,
     weights: torch.Tensor,
-) -> torch.Tensor | None:
+) -> Computed | None:
     shape = _four_axes(given.shape, place)
     found = weights.detach().reshape(shape)
     call = None if scores is None else _call(watch, place, given.shape, shape, scores)
     with watch.silence():
         if call is not None and not says_weights(call, found):
             call = None
+    if call is None and (given.ndim < 3 or not named_attention(place.modules[-1][0])):
+        return None
+    if not _in_order(given.shape, place, proven=call is not None):
+        watch.refuse(place, _out_of_order(given.shape))
+        return None
     if call is None:
-        if given.ndim < 3 or not _named_attention(place):
-            return None
         call = _from_scores(watch, place, given.detach().reshape(shape))
-    watch.observe(call, place)
-    return None
+    made = Computed(None, None, weights.reshape(shape))
+    return watch.observe(call, place, made, _by_scores(given.reshape(shape), call))
 
 
 def _four_axes(shape: torch.Size, place: Place) -> tuple[int, int, int, int]:
@@ -272,19 +288,46 @@ def _four_axes(shape: torch.Size, place: Place) -> tuple[int, int, int, int]:
     """
     *leading, Tq, Tk = shape
     if len(leading) == 1:
-        heads = next(
-            (number for name in HEADS if (number := _said(place, name)) is not None),
-            1,
-        )
+        heads = _heads_said(place) or 1
         if heads < 1 or leading[0] % heads:
             heads = 1
         return leading[0] // heads, heads, Tq, Tk
     return (leading[0] if leading else 1), prod(leading[1:]), Tq, Tk
 
 
-def _said(place: Place, name: str) -> int | None:
-    number = getattr(place.modules[-1][0], name, None)
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
+def _heads_said(place: Place) -> int | None:
+    """The number of heads that the module says it has."""
+    said = (getattr(place.modules[-1][0], name, None) for name in HEADS)
+    numbers = (each for each in said if isinstance(each, int) and not isinstance(each, bool))
+    return next(numbers, None)
+
+
+def _in_order(shape: torch.Size, place: Place, proven: bool) -> bool:
+    """Whether scores are (batch, head, query, key), with heads in two axes if they have groups.
+
+    Attention in blocks or windows has other axes, or these in another order.
+
+    Args:
+        shape: of the scores.
+        place: its module may say the number of heads.
+        proven: whether the scores are known to be products of queries and keys.
+    """
+    heads, leading = _heads_said(place), shape[1:-2]
+    if len(leading) < 2:
+        if not leading or heads is None:
+            return True
+        queries, keys = shape[-2:]
+        mistakable = not proven and 1 < heads == queries != keys
+        return leading[0] == heads and not mistakable
+    return len(leading) == 2 and 1 not in leading and prod(leading) == heads
+
+
+def _out_of_order(shape: torch.Size) -> EngineError:
+    return EngineError(
+        f"its softmax is over scores of {'×'.join(map(str, shape))}, which are not for certain "
+        "(batch, head, query, key) with the number of heads that the module has: attention in "
+        "blocks or windows cannot be read. With strict=False other layers are read."
+    )
 
 
 def _call(
@@ -298,11 +341,12 @@ def _call(
         query = _spread(scores.query, own, shape, (Tq, features))
         key = _spread(scores.key, own, shape, (Tk, features))
         with torch._C.DisableTorchFunction():
-            for term in scores.added:
+            for term, factor in scores.added:
                 more, added, offset = read_mask(watch, _fitted(term, own, shape))
                 rule = both(rule, more)
                 first = offset if first is None else first
                 if added is not None:
+                    added = added if factor == 1 else added * factor
                     bias = added if bias is None else bias + added
     except (RuntimeError, ValueError):
         return None
@@ -351,29 +395,51 @@ def _fitted(term: torch.Tensor, own: torch.Size, shape: tuple[int, ...]) -> torc
     return term.expand(*leading, *term.shape[-2:]).reshape(batch, heads, *term.shape[-2:])
 
 
-def _named_attention(place: Place) -> bool:
-    name = type(place.modules[-1][0]).__name__.lower()
-    return "attention" in name or "attn" in name
-
-
 def _from_scores(watch: Watch, place: Place, scores: torch.Tensor) -> AttentionCall:
-    """Scores of which nothing is known, as a bias over products that are 0."""
-    batch, heads, Tq, Tk = scores.shape
+    """Scores of which nothing is known, as a bias over products that are 0.
+
+    Less the largest of each row, so that the log-sum-exp has digits also in rows that a large
+    negative number hides as a whole: there a model's weights are even.
+    """
     if scores.dtype not in (torch.float32, torch.float64):
         scores = scores.float()
+    if scores.shape[-1]:
+        largest = scores.amax(-1, keepdim=True)
+        scores = scores - largest.where(largest.abs() < torch.finfo(scores.dtype).max / 2, 0)
     kind = kind_of(place)
     rule, bias, _ = read_mask(watch, scores)
-    zeros = scores.new_zeros(batch, heads, 1, 1)
     return AttentionCall(
         layer="",
         kind=kind,
         side=None,
         way="softmax",
-        query=zeros.expand(batch, heads, Tq, 1),
-        key=zeros.expand(batch, heads, Tk, 1),
-        value=zeros.expand(batch, heads, Tk, 1),
+        query=_zeros(scores, 2),
+        key=_zeros(scores, 3),
+        value=_zeros(scores, 3),
         mask=rule,
         bias=bias,
         scale=1.0,
-        first_query=first_query_of(kind, Tq, Tk),
+        first_query=first_query_of(kind, *scores.shape[2:]),
+    )
+
+
+def _zeros(scores: torch.Tensor, axis: int) -> torch.Tensor:
+    """One feature that is 0, (batch, head, token, 1), for the tokens of that axis."""
+    batch, heads = scores.shape[:2]
+    return scores.new_zeros(batch, heads, 1, 1).expand(batch, heads, scores.shape[axis], 1)
+
+
+def _by_scores(scores: torch.Tensor, call: AttentionCall) -> AttentionCall:
+    """The same attention with the model's own scores, and their gradients, as a bias."""
+    if scores.dtype not in (torch.float32, torch.float64):
+        scores = scores.float()
+    return replace(
+        call,
+        query=_zeros(scores, 2),
+        key=_zeros(scores, 3),
+        value=_zeros(scores, 3),
+        bias=scores,
+        scale=1.0,
+        softcap=None,
+        sinks=None,
     )
