@@ -1,0 +1,86 @@
+"""What a request asks for, read strictly: a wrong value is told, never guessed at."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from atento._errors import InputError
+
+__all__ = ["MOST_CHARACTERS", "choice", "heads_off", "number", "real", "text_of", "whole"]
+
+MOST_CHARACTERS = 400_000
+"""The longest text that is read."""
+
+
+def whole(
+    given: Mapping[str, Any], name: str, least: int, most: int, default: int | None = None
+) -> int:
+    """A whole number out of a query or a body."""
+    value = given.get(name, default)
+    if value is None:
+        raise InputError(f"{name} is missing: a whole number from {least} to {most}.")
+    if isinstance(value, str) and len(value) < 20 and value.isascii():
+        digits = value.removeprefix("-")
+        value = int(value) if digits.isdigit() else value
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InputError(
+            f"{name} must be a whole number from {least} to {most}; got {_short(value)}."
+        )
+    return value
+
+
+def real(given: Mapping[str, Any], name: str, least: float, most: float, default: float) -> float:
+    """A number out of a body."""
+    value = given.get(name, default)
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+    if not fits:
+        raise InputError(f"{name} must be a number from {least} to {most}; got {_short(value)}.")
+    return float(value)
+
+
+def choice(given: Mapping[str, Any], name: str, among: tuple[str, ...]) -> str:
+    """One of some words; the first where nothing is said."""
+    value = given.get(name, among[0])
+    if value not in among:
+        raise InputError(f"{name} must be one of {', '.join(among)}; got {_short(value)}.")
+    return str(value)
+
+
+def text_of(given: Mapping[str, Any]) -> str:
+    """The text that is to be read."""
+    text = given.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise InputError("text is missing: write a sentence.")
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(
+            f"the text has {len(text):,} characters; {MOST_CHARACTERS:,} are read at most here."
+        )
+    return text
+
+
+def heads_off(given: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """The heads that are switched off: pairs of layer number and head."""
+    pairs = given.get("off", [])
+    fits = (
+        isinstance(pairs, list)
+        and len(pairs) <= 4096
+        and all(
+            isinstance(pair, list)
+            and len(pair) == 2
+            and all(type(n) is int and 0 <= n < 2**20 for n in pair)
+            for pair in pairs
+        )
+    )
+    if not fits:
+        raise InputError("off must be a list of pairs [layer, head] of whole numbers.")
+    return tuple(sorted({(layer, head) for layer, head in pairs}))
+
+
+def number(value: Any) -> float | None:
+    """A number as JSON has it; None for NaN and ∞."""
+    as_float = float(value)
+    return as_float if as_float - as_float == 0 else None
+
+
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}…"
