@@ -228,12 +228,12 @@ QKV = (*Q, "--key", "six.npy", "--value", "six.npy")
             "--key-names must hold 6 names, one for each key. Got 1.",
         ),
         (
-            (*QKV, "--out", "x.png"),
-            "--out must end in .html or .json. Got x.png: .png is not there yet",
+            (*QKV, "--out", "x.gif"),
+            "--out must end in .html, .json, .svg, .png or .pdf. Got x.gif.",
         ),
         (
             (*QKV, "--out", "x"),
-            "--out must end in .html or .json. Got x. Say --out attention.html.",
+            "--out must end in .html, .json, .svg, .png or .pdf. Got x. Say --out attention.html.",
         ),
         ((*QKV, "--out", "no/x.html"), "can't write no/x.html: the folder "),
         ((*QKV, "--out", "d.html"), "can't write d.html: it is a folder."),

@@ -7,8 +7,11 @@ import typer
 
 from atento import __version__
 from atento._errors import AtentoError
+from atento.cli.diff import diff
 from atento.cli.doctor import doctor
 from atento.cli.explain import explain
+from atento.cli.heads import heads
+from atento.cli.inspect import inspect
 from atento.cli.output import ReaderLeft
 
 __all__ = ["app", "main"]
@@ -28,6 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(explain)
+app.command()(inspect)
+app.command()(heads)
+app.command()(diff)
 app.command()(doctor)
 
 # UsageError's parent: whatever typer raises about how it was called

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atento.cli.output import say
+from atento.cli.output import say, written
 from atento.views.words import mistake
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def explain(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where to write: .html or .json. Default: attention.html, here."
+            metavar="FILE",
+            help="Where to write: .html, .json, or a figure: .svg, .png, .pdf. Default: "
+            "attention.html, here.",
         ),
     ] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
@@ -101,9 +103,9 @@ def explain(
     except InputError as error:
         raise in_words_of(word, error) from None
     if target is not None:
-        from atento.views.write_file import write_file
+        from atento.views import save
 
-        write_file(target, _content(explanation, target, word), word)
+        save(explanation, target, lang=word.lang)
     if as_json:
         from atento.views.json_export import to_json
 
@@ -118,10 +120,7 @@ def explain(
             render_terminal(explanation, lang=word.lang, console=console)
         say(rendered.get())
     if target is not None:
-        from atento.views.terminal_text import visible
-
-        name = "json_written" if target.suffix.lower() == ".json" else "page_written"
-        note = word(name, path=visible(str(target)))
+        note = written(target, word)
         if as_json:
             print(note, file=sys.stderr)
         else:
@@ -130,6 +129,7 @@ def explain(
 
 def _target(out: Path | None, word: "Words", *, no_page: bool, as_json: bool) -> Path | None:
     """Where to write, checked before anything is computed; None for nowhere."""
+    from atento.views.doors import FIGURES
     from atento.views.write_file import check_writable, is_our_page
 
     if out is None:
@@ -141,22 +141,10 @@ def _target(out: Path | None, word: "Words", *, no_page: bool, as_json: bool) ->
         return DEFAULT_PAGE
     if no_page:
         raise mistake(word, "out_and_no_page")
-    ending = out.suffix.lower()
-    if ending not in (".html", ".json"):
-        later = ending in (".svg", ".png", ".pdf")
-        raise mistake(word, "out_later" if later else "out_ending", path=out, ending=ending)
+    if out.suffix.lower() not in (".html", ".json", *FIGURES):
+        raise mistake(word, "out_ending", path=out)
     check_writable(out, word)
     return out
-
-
-def _content(explanation: "Explanation", target: Path, word: "Words") -> str:
-    if target.suffix.lower() == ".json":
-        from atento.views.json_export import to_json
-
-        return to_json(explanation) + "\n"
-    from atento.views.page import render_page
-
-    return render_page(explanation, lang=word.lang)
 
 
 def _joined(text: list[str] | None, word: "Words") -> str | None:

@@ -2,8 +2,19 @@
 
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["ReaderLeft", "say"]
+if TYPE_CHECKING:
+    from atento.views.words import Words
+
+__all__ = ["ReaderLeft", "say", "written"]
+
+WRITTEN = {
+    ".html": "page_written",
+    ".json": "json_written",
+    ".safetensors": "recording_written",
+}
 
 
 class ReaderLeft(Exception):  # noqa: N818  not an error: nobody wants the rest
@@ -23,3 +34,11 @@ def say(text: str) -> None:
         # Python would complain once more when it flushes at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise ReaderLeft from None
+
+
+def written(path: Path, word: "Words") -> str:
+    """The line that says what was written where."""
+    from atento.views.terminal_text import visible
+
+    name = WRITTEN.get(path.suffix.lower(), "figure_written")
+    return word(name, path=visible(str(path)))

@@ -1,17 +1,24 @@
-"""Pictures of records: the terminal, a self-contained page, JSON.
+"""Pictures of records: the terminal, a self-contained page, figures, JSON.
 
-``show`` and ``save`` are resolved on first use, so that one view never loads what another needs.
+``show``, ``save`` and ``plot`` are resolved on first use, so that one view never loads what another
+needs.
 """
 
 from importlib import import_module
 from typing import Any
 
-__all__ = ["save", "show"]
+__all__ = ["plot", "save", "show"]
+
+_HOME = {
+    "plot": "atento.views.figures.drawing",
+    "save": "atento.views.doors",
+    "show": "atento.views.doors",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("atento.views.doors"), name)
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

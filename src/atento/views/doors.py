@@ -1,7 +1,8 @@
 """show and save: the two doors through which every record becomes a picture."""
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from atento._errors import DTypeError, InputError
 from atento.records import Explanation, Trace
@@ -11,18 +12,45 @@ if TYPE_CHECKING:
 
 __all__ = ["save", "show"]
 
+FIGURES = (".svg", ".png", ".pdf")
 
-def show(record: Explanation | Trace, *, lang: str | None = None) -> None:
-    """Print a record: tokens, every step as a heat-coloured table, one cell worked out.
+
+def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
+    """Print a record; in a notebook, display its page, which can be explored there.
+
+    A terminal gets tokens, every step as a heat-coloured table and one cell worked out; of a
+    recording, the heads with their roles. A notebook gets a bundle of kinds, of which Jupyter, VS
+    Code, Colab and marimo each take what they can show: the page, a still picture where it may not
+    run (with matplotlib), or the terminal's table. From 10 MB on the output says its size; a page
+    of more than 64 MB is left to `save`.
 
     Args:
-        record: what `atento.explain` or `atento.trace` returned.
+        record: what `atento.explain` or `atento.trace` returned, or a recording; in a notebook
+            also what `atento.survey` returned.
         lang: "en" or "es"; by default from the locale.
+        **options: of a recording's page in a notebook: ``batch``, ``layers``, ``heads`` and
+            ``other``, as `save` has them; a terminal lists all heads.
+
+    Raises:
+        DTypeError: for what is no such record.
+        InputError: for an option that the page has not.
 
     >>> import numpy as np, atento
     >>> atento.show(atento.trace(np.eye(2), np.eye(2), np.eye(2)), lang="en")  # doctest: +ELLIPSIS
     Attention...
     """
+    from atento.views.notebook import in_notebook, show_in_notebook
+
+    if in_notebook():
+        show_in_notebook(record, lang=lang, **options)
+        return
+    if _is_recording(record):
+        from atento.views.recording_doors import show_recording
+
+        show_recording(record, lang)
+        return
+    if options:
+        raise InputError(f"{', '.join(options)}: is for a recording; got another record.")
     from rich.console import Console
 
     from atento.views.terminal import render_terminal
@@ -32,32 +60,53 @@ def show(record: Explanation | Trace, *, lang: str | None = None) -> None:
 
 
 def save(
-    record: Explanation | Trace, path: "str | PathLike[str]", *, lang: str | None = None
+    record: Any, path: "str | PathLike[str]", *, lang: str | None = None, **options: Any
 ) -> None:
-    """Write a record to a file: a self-contained page (.html) or its numbers (.json).
+    """Write a record to a file: a self-contained page (.html), its numbers (.json) or a figure.
+
+    Figures (.svg, .png, .pdf) are those of `atento.plot`, of the same records and with the same
+    options: ``atento.save(record, "heads.svg", kind="grid", width="text")``. Text in them is text,
+    and the same record makes the same bytes.
 
     The file is written aside and renamed into place: on any failure the old one stays.
 
     Args:
-        record: what `atento.explain` or `atento.trace` returned.
+        record: what `atento.explain` or `atento.trace` returned; for a figure also a recording, a
+            layer of one, or what `atento.survey` returned.
         path: where to; the ending says what.
-        lang: the page's first language, "en" or "es"; by default from the locale.
+        lang: the language of a figure, or the page's first, "en" or "es"; by default from the
+            locale.
+        **options: of a recording's page: ``batch``, ``layers``, ``heads`` and ``other``, a second
+            recording to compare with; of a figure: ``kind``, ``layer``, ``head``, ``width``, ...
+            as `atento.plot` has them.
 
     Raises:
-        InputError: for another ending, or a place that cannot be written.
+        InputError: for another ending, a place that cannot be written, or what `atento.plot`
+            refuses.
+        MissingLibraryError: for a figure, when matplotlib is not installed.
     """
+    target = Path(path)
+    ending = target.suffix.lower()
+    if ending in FIGURES:
+        _save_figure(record, target, lang, options)
+        return
+    if _is_recording(record) and ending in (".html", ".json"):
+        from atento.views.recording_doors import save_recording_page
+
+        save_recording_page(record, target, lang, options)
+        return
+    if options:
+        raise InputError(
+            f"{', '.join(f'{name}=' for name in options)} is for figures: {', '.join(FIGURES)}. "
+            f"Got the file {target.name!r}."
+        )
     from atento.views.words import choose_language, words
     from atento.views.write_file import check_writable, write_file
 
     explanation = _explanation(record)
     word = words(choose_language(lang))
-    target = Path(path)
-    ending = target.suffix.lower()
     if ending not in (".html", ".json"):
-        raise InputError(
-            f"save writes .html and .json; got {target.name!r}. (.svg, .png and .pdf are not "
-            "there yet.)"
-        )
+        raise InputError(f"save writes .html, .json, {', '.join(FIGURES)}; got {target.name!r}.")
     check_writable(target, word)
     if ending == ".json":
         from atento.views.json_export import to_json
@@ -68,6 +117,26 @@ def save(
 
         content = render_page(explanation, lang=word.lang)
     write_file(target, content, word)
+
+
+def _save_figure(record: Any, target: Path, lang: str | None, options: dict[str, Any]) -> None:
+    from atento.views.figures.drawing import plot
+    from atento.views.figures.rendering import render_figure
+    from atento.views.words import choose_language, words
+    from atento.views.write_file import check_writable, write_file
+
+    if "ax" in options:
+        raise InputError("save makes a figure of its own: draw into ax with atento.plot.")
+    word = words(choose_language(lang))
+    check_writable(target, word)
+    axes = plot(record, lang=word.lang, **options)
+    write_file(target, render_figure(axes, target.suffix.lower()), word)
+
+
+def _is_recording(record: object) -> bool:
+    """Asked without loading the room of recordings for other records."""
+    room = sys.modules.get("atento.reading.recording")
+    return room is not None and isinstance(record, room.Recording)
 
 
 def _explanation(record: object) -> Explanation:

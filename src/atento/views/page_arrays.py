@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 __all__ = ["ArrayPool", "as_numpy", "smallest_exact"]
 
+LARGE = 2**20
+"""Bytes from which on time matters more than the last percent."""
+
 
 def as_numpy(value: Any) -> npt.NDArray[Any]:
     """Turn an array of any library into NumPy's, without importing that library."""
@@ -47,6 +50,11 @@ class ArrayPool:
         small = np.ascontiguousarray(smallest_exact(array))
         return self._add(small.dtype.str[1:], small.shape, small.tobytes())
 
+    def typed(self, array: npt.NDArray[Any]) -> int:
+        """Add numbers in the type that they have (u1, i4, f2, f4 or f8), return their place."""
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        return self._add(little.dtype.str[1:], little.shape, little.tobytes())
+
     def bits(self, array: npt.NDArray[Any]) -> int:
         """Add truth values, eight to a byte, and return their place in the pool."""
         flags = array.astype(bool)
@@ -65,6 +73,7 @@ class ArrayPool:
             # these deflate only when they stand together.
             width = 1 if dtype == "bits" else int(dtype[1:])
             planes = np.frombuffer(data, np.uint8).reshape(-1, width).T.tobytes()
-            text = base64.b64encode(zlib.compress(planes, 9)).decode("ascii")
+            level = 9 if len(planes) < LARGE else 6  # learned numbers hardly deflate any further
+            text = base64.b64encode(zlib.compress(planes, level)).decode("ascii")
             self.entries.append({"dtype": dtype, "shape": list(shape), "data": text})
         return self._seen[identity]

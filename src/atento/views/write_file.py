@@ -1,9 +1,10 @@
-"""Writes a file whole or not at all: aside in the same folder, then renamed into place."""
+"""Whether a file can be written, and writing it whole or not at all, with errors in words."""
 
 import os
 import tempfile
 from pathlib import Path
 
+from atento._files import write_whole
 from atento.views.words import Words, mistake, words
 
 __all__ = ["check_writable", "is_our_page", "write_file"]
@@ -44,29 +45,16 @@ def check_writable(path: Path, word: Words | None = None) -> None:
         raise mistake(word, "write", path=path, why=why)
 
 
-def write_file(path: Path, content: str, word: Words | None = None) -> None:
-    """Writes UTF-8 text; on any failure the old file stays as it was and nothing else is left.
+def write_file(path: Path, content: str | bytes, word: Words | None = None) -> None:
+    """Writes bytes, or text as UTF-8; on any failure the old file stays and nothing else is left.
 
     Raises:
         InputError: the system refused; says what it said.
     """
-    aside: Path | None = None
     try:
-        target = path.resolve()
-        handle, name = tempfile.mkstemp(prefix=".atento-", dir=target.parent)
-        aside = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.chmod(_mode(target))
-        aside.replace(target)
+        write_whole(path, [content.encode("utf-8") if isinstance(content, str) else content])
     except OSError as error:
-        _discard(aside)
         raise mistake(word or words("en"), "write", path=path, why=error.strerror) from None
-    except BaseException:  # an interrupt, too, must not leave a half-written file behind
-        _discard(aside)
-        raise
 
 
 def is_our_page(path: Path) -> bool:
@@ -76,17 +64,3 @@ def is_our_page(path: Path) -> bool:
     except OSError:
         return False
     return any(mark in content for mark in MARKS)
-
-
-def _mode(target: Path) -> int:
-    """The old file's permissions, or what a newly created file would get."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _discard(aside: Path | None) -> None:
-    if aside is not None:
-        aside.unlink(missing_ok=True)

@@ -8,8 +8,14 @@ from importlib.resources import files
 import pytest
 
 from atento.views.page_bundle import asset, bundle, modules
+from atento.views.page_shell import page_words
 
-SCRIPTS = modules("main.js")
+ENTRIES = ("main.js", "recording-main.js", "tile-worker.js")
+SCRIPTS = list(dict.fromkeys(name for entry in ENTRIES for name in modules(entry)))
+STYLES = ("page.css", "recording.css")
+NAMED = ("recording.role.", "recording.number.")
+"""`named` says names of roles and numbers that the page knows, and others as they are."""
+FILES = {"page.html", "page.css", "recording.js", "recording.css"}
 FOLDER = files("atento.views") / "assets"
 LOCALES = {
     lang: json.loads((files("atento.views") / "locales" / f"{lang}.json").read_text("utf-8"))
@@ -18,9 +24,8 @@ LOCALES = {
 
 
 def test_every_script_of_the_folder_is_reached():
-    assert sorted(SCRIPTS) == sorted(
-        entry.name for entry in FOLDER.iterdir() if entry.name.endswith(".js")
-    )
+    there = {entry.name for entry in FOLDER.iterdir() if entry.name.endswith(".js")}
+    assert there - {"widget.js"} == set(SCRIPTS)  # that one is a notebook's, and no page's
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -32,7 +37,7 @@ def test_text_can_only_become_text(name):
     assert not re.search(ways_to_markup, asset(name))
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "page.css", "page.html"])
+@pytest.mark.parametrize("name", [*SCRIPTS, *STYLES, "page.html"])
 def test_nothing_is_loaded_from_anywhere(name):
     text = asset(name)
     assert not re.search(
@@ -65,6 +70,11 @@ def test_the_page_itself_is_small():
     assert sum(len(text.encode()) for text in files_of_the_page) <= 100_000
 
 
+def test_the_page_of_a_recording_itself_is_small():
+    scripts = {name for entry in ENTRIES[1:] for name in modules(entry)}
+    assert sum(len(asset(name).encode()) for name in (*scripts, *STYLES, "page.html")) <= 150_000
+
+
 def test_both_languages_say_the_same_things():
     blanks = {
         lang: {key: sorted(re.findall(r"\{(\w+)\}", text)) for key, text in words.items()}
@@ -74,13 +84,30 @@ def test_both_languages_say_the_same_things():
     for words in LOCALES.values():
         assert all(text.strip() for text in words.values())
     same = {key for key, text in LOCALES["en"].items() if LOCALES["es"][key] == text}
-    assert same == {"page.step.tokens", "page.axis.query", "page.canvas.cell"}
+    assert same == {
+        "page.step.tokens",
+        "page.axis.query",
+        "page.canvas.cell",
+        "recording.arcs.token",
+        "recording.role.diagonal",
+    }
 
 
 def test_every_word_that_the_page_says_is_there_and_every_one_there_is_said():
-    code = bundle("main.js") + (FOLDER.parent / "page.py").read_text("utf-8")
-    literal = set(re.findall(r'["`](page\.[\w.-]*\w)["`]', code)) - {"page.html", "page.css"}
-    prefixes = tuple(re.findall(r"`(page\.[\w.-]*\.(?:weight-)?)\$\{", code))
-    assert sorted(literal - set(LOCALES["en"])) == []
-    unsaid = {key for key in LOCALES["en"] if key not in literal and not key.startswith(prefixes)}
+    code = "".join(map(asset, SCRIPTS)) + (FOLDER.parent / "page_shell.py").read_text("utf-8")
+    said = r"((?:page|recording)\.[\w.-]*"
+    literal = set(re.findall(rf'["`]{said}\w)["`]', code)) - {"page.html", "page.css"}
+    prefixes = (*re.findall(rf"`{said}\.(?:weight-)?)\$\{{", code), *NAMED)
+    assert sorted(literal - set(LOCALES["en"]) - FILES) == []
+    known = {"page.title", "recording.title"}  # said by the shell
+    unsaid = {
+        key for key in LOCALES["en"] if key not in literal | known and not key.startswith(prefixes)
+    }
     assert unsaid == set()
+
+
+def test_each_page_carries_its_own_words_and_no_others():
+    for kind, entry in (("page", "main.js"), ("recording", "recording-main.js")):
+        carried = set(page_words("en", kind))
+        said = set(re.findall(r'["`]((?:page|recording)\.[\w.-]*\w)["`]', bundle(entry)))
+        assert sorted(said - carried - FILES) == []

@@ -12,28 +12,45 @@ export function halfToNumber(bits) {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
+/** @type {Float32Array|null} */
+let everyHalf = null;
+
 /** @param {string} base64 @returns {Promise<Uint8Array>} */
 async function inflate(base64) {
-  const bytes = Uint8Array.from(atob(base64), (char) => char.charCodeAt(0));
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let p = 0; p < bytes.length; p++) bytes[p] = text.charCodeAt(p);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** @param {{dtype: string, shape: number[], data: string}} entry @returns {Promise<Tensor>} */
-export async function decodeArray({ dtype, shape, data }) {
+/**
+ * An array in its own type: bits and u1 as bytes, f2 as float32.
+ * @param {{dtype: string, shape: number[], data: string}} entry
+ * @returns {Promise<{shape: number[], data: Uint8Array|Int16Array|Int32Array|Float32Array|Float64Array}>}
+ */
+export async function decodeTyped({ dtype, shape, data }) {
   const planes = await inflate(data);
   const count = shape.reduce((a, b) => a * b, 1);
   if (dtype === "bits") {
     return { shape, data: Uint8Array.from({ length: count }, (_, p) => (planes[p >> 3] >> (p & 7)) & 1) };
   }
-  const width = Number(dtype[1]);
-  const view = new DataView(new ArrayBuffer(count * width));
+  if (dtype === "u1") return { shape, data: planes };
   // All first bytes, then all second bytes, …: alike bytes together deflate better.
-  planes.forEach((byte, place) => view.setUint8((place % count) * width + Math.floor(place / count), byte));
-  const read = {
-    f2: (p) => halfToNumber(view.getUint16(2 * p, true)),
-    f4: (p) => view.getFloat32(4 * p, true),
-    f8: (p) => view.getFloat64(8 * p, true),
-  }[dtype];
-  return { shape, data: Float64Array.from({ length: count }, (_, p) => read(p)) };
+  const width = Number(dtype[1]);
+  const bytes = new Uint8Array(count * width);
+  for (let plane = 0, p = 0; plane < width; plane++)
+    for (let to = plane; to < bytes.length; to += width) bytes[to] = planes[p++];
+  if (dtype === "f2") {
+    const table = (everyHalf ??= Float32Array.from({ length: 65536 }, (_, bits) => halfToNumber(bits)));
+    return { shape, data: Float32Array.from(new Uint16Array(bytes.buffer), (bits) => table[bits]) };
+  }
+  const Type = { i2: Int16Array, i4: Int32Array, f4: Float32Array, f8: Float64Array }[dtype];
+  return { shape, data: new Type(bytes.buffer) };
+}
+
+/** The same with numbers in double precision. @param {{dtype: string, shape: number[], data: string}} entry @returns {Promise<Tensor>} */
+export async function decodeArray(entry) {
+  const { shape, data } = await decodeTyped(entry);
+  return { shape, data: data instanceof Uint8Array ? data : Float64Array.from(data) };
 }

@@ -3,6 +3,7 @@
 import { arithmeticPanel } from "./arithmetic-panel.js";
 import { element } from "./dom.js";
 import { equationLine } from "./equation.js";
+import { hostLink } from "./host.js";
 import { namesOf, plainLabel } from "./labels.js";
 import { pageHeader } from "./page-header.js";
 import { recordReader } from "./record.js";
@@ -58,6 +59,8 @@ async function start() {
   let pointed = null;
   /** @type {any} */
   let drawn = null;
+  /** Tells the page around. */
+  let tell = () => {};
 
   const theme = () => (darkScheme.matches && !onPaper.matches ? "dark" : "light");
 
@@ -101,6 +104,7 @@ async function start() {
     pointed = null;
     follow();
     print();
+    tell();
     // On a phone the panel is a sheet over the page: the cell must not be under it.
     const sheet = drawn.panel.node.getBoundingClientRect();
     const box = drawn.drawings.get(selection.step).box(selection.row, selection.col);
@@ -113,6 +117,7 @@ async function start() {
     pointed = null;
     follow();
     print();
+    tell();
   };
 
   const go = (step) => {
@@ -188,6 +193,26 @@ async function start() {
     state.head = Math.min(state.head, record.layers[state.layer].heads - 1);
     draw();
     if (focused) document.getElementById(focused)?.focus();
+    tell();
+  };
+
+  /** What the page around wants to be looked at; what is not there stays as it is. @param {Record<string, any>} wanted */
+  const look = (wanted) => {
+    const found = {};
+    const among = (value, count) => Number.isInteger(value) && value >= 0 && value < count;
+    if (among(wanted.layer, record.layers.length)) found.layer = wanted.layer;
+    if (among(wanted.head, record.layers[found.layer ?? state.layer].heads)) found.head = wanted.head;
+    if (state.languages.includes(wanted.lang)) found.lang = wanted.lang;
+    if (Object.entries(found).some(([name, value]) => state[name] !== value)) change(found);
+    const { step, row, col } = { ...chosen, ...wanted };
+    const matrix = drawn.drawings.has(step) && drawn.scene.run.steps.get(step)?.matrix;
+    if (step === null) chosen = null;
+    else if (matrix && among(row, matrix.rows) && among(col, matrix.cols)) {
+      chosen = { step, row, col };
+      drawn.drawings.get(step).focus(row, col, false);
+    }
+    follow();
+    print();
   };
 
   const redraw = () => {
@@ -204,6 +229,10 @@ async function start() {
   darkScheme.addEventListener("change", redraw);
   onPaper.addEventListener("change", redraw);
   document.getElementById("failure").hidden = true;
+  tell = hostLink(() => {
+    const { layer, head, lang } = state;
+    return { layer, head, lang, ...(chosen ?? { step: null, row: null, col: null }) };
+  }, look);
 }
 
 window.addEventListener("error", (event) => fail(event.error ?? event.message));

@@ -1,0 +1,187 @@
+// All heads at once: a small map of each, sorted and sifted; each opens its map.
+
+import { element } from "./dom.js";
+import { plainLabel } from "./labels.js";
+import { chooser, group, labelled, lead, named, plainTable, pressable, refill, unfolding, weightColour, within } from "./view-parts.js";
+
+const TABLE_ROWS = 100;
+
+/** What was chosen, kept while the page is drawn anew. @type {WeakMap<object, {sort: string, back: boolean, role: string, least: number}>} */
+const gridChoices = new WeakMap();
+
+/** @param {import("./view-parts.js").ViewStage} stage @returns {import("./view-parts.js").View} */
+export function headsView(stage) {
+  const { recording, words, state } = stage;
+  const { full, count } = words.number;
+  const say = (key, parts) => words.text(`recording.heads.${key}`, parts);
+  const layerName = (layer) => plainLabel(recording.layers[layer].name, 80);
+  const cards = recording.layers.flatMap(({ summary }, layer) => summary.map((row, index) => card(row, layer, index)));
+  const names = Object.keys(Object.assign({}, ...cards.map(({ row }) => row))).filter((name) =>
+    cards.some(({ row }) => Number.isFinite(row[name]) && name !== "head"),
+  );
+  const roles = [...new Set(cards.map(({ row }) => row.role))];
+  const chosen = gridChoices.get(recording) ?? { sort: "layer", back: false, role: "", least: -Infinity };
+  gridChoices.set(recording, chosen);
+  const controls = element("div", { class: "choices" });
+  const status = element("p", { class: "note", role: "status" });
+  const list = group(words.text("recording.heads"), "heads");
+  const text = unfolding(words.text("recording.table"), () => table(TABLE_ROWS));
+  let shown = cards;
+  let current = cards.find(isOpen) ?? cards[0];
+
+  const visible = new Set();
+  const byNode = new Map(cards.map((one) => [one.node, one]));
+  const observer = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) visible[isIntersecting ? "add" : "delete"](byNode.get(target));
+    redraw();
+  });
+  for (const one of cards) observer.observe(one.node);
+
+  function isOpen({ layer, index }) {
+    return layer === state.layer && index === state.head;
+  }
+  function card(row, layer, index) {
+    const canvas = element("canvas", { "aria-hidden": "true", width: 1, height: 1 });
+    const name = element("span", { class: "head-name" });
+    const role = named(words, "role", row.role);
+    const title = say("card", { layer: layerName(layer), head: String(row.head), role });
+    const onclick = () => stage.change({ view: "map", layer, head: index });
+    const attributes = { type: "button", class: "head-card", tabindex: -1, "aria-label": title, title, onclick };
+    const node = element("button", attributes, canvas, name, element("span", { class: "head-role" }, role));
+    return { node, canvas, name, row, layer, index, drawn: "" };
+  }
+  const redraw = () => {
+    const look = `${state.pool} ${state.log} ${stage.theme()}`;
+    const colour = weightColour(stage.theme(), state.log);
+    for (const one of visible) {
+      if (one.drawn === look) continue;
+      one.drawn = look;
+      const small = recording.head(one.layer, one.index).small(state.pool);
+      if (!small) continue;
+      const image = new ImageData(small.cols, small.rows);
+      small.data.forEach((weight, p) => image.data.set([...colour(weight), 255], 4 * p));
+      Object.assign(one.canvas, { width: small.cols, height: small.rows });
+      one.canvas.getContext("2d").putImageData(image, 0, 0);
+    }
+  };
+
+  const focus = (one, really) => {
+    current.node.tabIndex = -1;
+    current = one;
+    current.node.tabIndex = 0;
+    if (really) current.node.focus();
+  };
+  /** Sifted and sorted: layers as they ran, roles by name, numbers from the largest; equal ones stay. */
+  const order = () => {
+    const { sort, back, role, least } = chosen;
+    const rank = ({ row, layer }) =>
+      sort === "layer" ? layer : sort === "role" ? roles.indexOf(row.role) : -(row[sort] ?? NaN);
+    const kept = cards.filter((one) => (!role || one.row.role === role) && (least === -Infinity || -rank(one) >= least));
+    const none = (one) => Number(Number.isNaN(rank(one))); // without the number: last
+    return kept.sort((a, b) => none(a) - none(b) || (back ? rank(b) - rank(a) : rank(a) - rank(b)) || 0);
+  };
+  const arrange = () => {
+    shown = order();
+    const { sort } = chosen;
+    /** @type {Map<number, Node[]>} */
+    const lines = new Map();
+    for (const one of shown) {
+      const line = sort === "layer" ? one.layer : -1;
+      lines.set(line, [...(lines.get(line) ?? []), one.node]);
+      const value = one.row[sort];
+      one.name.textContent =
+        (line < 0 ? `${one.layer}·${one.row.head}` : one.row.head) +
+        (names.includes(sort) ? `  ${value === undefined ? "–" : words.number.cell(value, 3)}` : "");
+      if (isOpen(one)) one.node.setAttribute("aria-current", "true");
+    }
+    list.replaceChildren();
+    for (const [line, nodes] of lines) {
+      if (line >= 0) list.append(element("h3", {}, `${line} `, element("bdi", {}, layerName(line))));
+      const row = element("div", { class: "head-row" }, ...nodes);
+      row.style.setProperty("--most", String(Math.max(12, recording.layers[Math.max(0, line)].heads)));
+      list.append(row);
+    }
+    status.textContent = say("shown", { shown: count(shown.length), count: count(cards.length) });
+    if (shown.length) focus(shown.includes(current) ? current : shown[0], false);
+    if (text.childElementCount > 1) text.lastElementChild.replaceWith(table(TABLE_ROWS));
+  };
+
+  const draw = () => {
+    const { sort, role, least } = chosen;
+    const sorts = ["layer", "role", ...names].map((name) => [name, named(words, "number", name)]);
+    const among = (name) => count(cards.filter(({ row }) => row.role === name).length);
+    const byRole = roles.map((name) => [name, `${named(words, "role", name)} (${among(name)})`]);
+    const pools = ["mean", "max"].map((name) => [name, words.text(`recording.pool.${name}`)]);
+    const values = cards.map(({ row }) => row[sort]).filter(Number.isFinite);
+    const from = Math.min(...values);
+    const output = element("output", {}, full(Math.max(from, least)));
+    const slider = element("input", { id: "heads-least", type: "range", step: "any", min: from, max: Math.max(...values), value: Math.max(from, least) });
+    slider.addEventListener("input", () => {
+      chosen.least = Number(slider.value) > from ? Number(slider.value) : -Infinity;
+      output.textContent = full(Number(slider.value));
+      arrange();
+    });
+    refill(
+      controls,
+      chooser("heads-sort", say("sort"), sorts, sort, (value) => sortBy(value, false)),
+      ...(names.includes(sort) ? [labelled("heads-least", say("least"), slider, output)] : []),
+      chooser("heads-role", words.text("recording.role"), [["", say("all")], ...byRole], role, (value) => {
+        chosen.role = value;
+        arrange();
+      }),
+      chooser("pool", words.text("recording.pool"), pools, state.pool, (pool) => stage.change({ pool })),
+    );
+    arrange();
+  };
+  const sortBy = (sort, back) => {
+    const inTable = text.contains(document.activeElement);
+    Object.assign(chosen, { sort, back, least: -Infinity });
+    draw();
+    if (inTable) /** @type {HTMLElement} */ (text.querySelector("[aria-sort] button")).focus();
+  };
+
+  /** The same heads in words; its headings sort them. @param {number} most */
+  function table(most) {
+    const columns = ["layer", "head", "role", ...names];
+    const heading = (name) => {
+      const back = name === chosen.sort && !chosen.back;
+      const word = named(words, "number", name);
+      return name === "head" ? word : pressable(word, () => sortBy(name, back));
+    };
+    const lines = shown.slice(0, most).map(({ row, layer }) => [
+      element("bdi", {}, `${layer} ${layerName(layer)}`),
+      String(row.head),
+      named(words, "role", row.role),
+      ...names.map((name) => (row[name] === undefined ? "–" : full(row[name]))),
+    ]);
+    const made = plainTable(columns.map(heading), lines, words.text("recording.table"));
+    made.querySelectorAll("th[scope=col]")[columns.indexOf(chosen.sort)].ariaSort =
+      names.includes(chosen.sort) === chosen.back ? "ascending" : "descending";
+    if (shown.length > most)
+      made.append(pressable(say("more", { count: count(shown.length) }), () => made.replaceWith(table(Infinity))));
+    return made;
+  }
+
+  /** The nearest head of the next line up or down. @param {1|-1} way */
+  const beyond = (way) => {
+    const from = current.node.getBoundingClientRect();
+    let least = Infinity;
+    return shown.reduce((best, one) => {
+      const { top, left } = one.node.getBoundingClientRect();
+      const far = (top - from.top) * way * 1e4 + Math.abs(left - from.left);
+      if ((top - from.top) * way <= 1 || far >= least) return best;
+      least = far;
+      return one;
+    }, current);
+  };
+  list.addEventListener("keydown", (event) => {
+    if (event.altKey || event.metaKey || event.ctrlKey || !shown.length) return;
+    const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+    const line = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!step && !line) return;
+    event.preventDefault();
+    focus(line ? beyond(line) : shown[within(shown.indexOf(current) + step, shown.length)], true);
+  });
+  draw();
+  return { node: element("div", {}, lead(words, "heads"), controls, status, list, text), redraw, destroy: () => observer.disconnect() };
+}

@@ -1,0 +1,13 @@
+// In the worker: tiles of the heads that it was sent.
+
+import { bothTiles } from "./weights.js";
+
+/** @type {Map<string, import("./weights.js").HeadWeights>} */
+const sentHeads = new Map();
+
+addEventListener("message", ({ data }) => {
+  if (data.head) return void sentHeads.set(data.id, data.head);
+  const { id, row0, col0, zoom, size } = data;
+  const made = bothTiles(sentHeads.get(id), row0, col0, zoom, size);
+  postMessage(made, { transfer: [made.mean.buffer, made.max.buffer] });
+});

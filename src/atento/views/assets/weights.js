@@ -1,0 +1,278 @@
+// The weights of one head from q, k, log-sum-exp and mask. No page is needed: this also runs in a
+// worker and in node.
+//
+//   weight = exp( softcap · tanh(q · k · scale / softcap) + bias − lse ), and 0 where the mask hides
+
+/**
+ * One head, as it can be sent to a worker. `mask`: the keys that query i sees are the runs
+ * offsets[i] … offsets[i + 1] of starts and stops. `bias`: (Tq or 1) × (Tk or 1) numbers, or one
+ * for each distance, where `distance` says so.
+ * @typedef {{ Tq: number, Tk: number, d: number, query: Float32Array, key: Float32Array, scale: number,
+ *   softcap: number|null, lse: Float32Array,
+ *   mask: {offsets: Int32Array, starts: Int32Array, stops: Int32Array}|null,
+ *   bias: {distance: boolean, rows: number, cols: number, values: Float32Array}|null }} HeadWeights
+ * @typedef {"mean"|"max"} Pool
+ * @typedef {[number, number]} Range from the first to the one after the last
+ */
+
+/** exp of these is close to the smallest normal float32; below, a weight is 0, as it is in Python. */
+const LOWEST = -87;
+
+/** Rows × columns whose scores are computed at a time. */
+const BLOCK = 64;
+
+/** @param {HeadWeights} head @param {number} i @param {number} j */
+export function biasAt({ bias, Tq }, i, j) {
+  if (!bias) return 0;
+  if (bias.distance) return bias.values[j - i + Tq - 1];
+  return bias.values[(bias.rows === 1 ? 0 : i) * bias.cols + (bias.cols === 1 ? 0 : j)];
+}
+
+/** Whether query i may look at key j. @param {HeadWeights} head @param {number} i @param {number} j */
+export function visible({ mask }, i, j) {
+  if (!mask) return true;
+  const run = firstRun(mask.stops, mask.offsets[i], mask.offsets[i + 1], j);
+  return run < mask.offsets[i + 1] && mask.starts[run] <= j;
+}
+
+/** Everything that makes one weight. @param {HeadWeights} head @param {number} i @param {number} j */
+export function parts(head, i, j) {
+  const { d, query, key, scale, softcap } = head;
+  const products = Float64Array.from({ length: d }, (_, f) => query[i * d + f] * key[j * d + f]);
+  const dot = products.reduce((sum, product) => sum + product, 0);
+  const scaled = dot * scale;
+  const capped = softcap ? softcap * Math.tanh(scaled / softcap) : scaled;
+  const bias = biasAt(head, i, j);
+  const lse = head.lse[i];
+  const sees = visible(head, i, j);
+  const weight = sees && lse !== -Infinity ? toWeight(capped + bias - lse) : 0;
+  return { products, dot, scaled, capped, bias, score: capped + bias, lse, weight, sees };
+}
+
+const STEPS = 1024;
+const FRACTIONS = Float64Array.from({ length: STEPS }, (_, k) => 2 ** (k / STEPS));
+const POWERS = Float64Array.from({ length: 128 }, (_, k) => 2 ** (k - 127));
+
+/** exp of what is not above 0 but for rounding, to 11 digits: Math.exp takes six times as long. */
+function toWeight(log) {
+  if (log < LOWEST) return 0;
+  if (!(log < 0)) return Math.exp(log);
+  const n = Math.floor(log * (STEPS / Math.LN2));
+  const rest = log - n * (Math.LN2 / STEPS);
+  return POWERS[(n >> 10) + 127] * FRACTIONS[n & (STEPS - 1)] * (1 + rest * (1 + rest / 2));
+}
+
+/** @param {HeadWeights} head @param {number} i @param {number} j */
+export const weight = (head, i, j) => parts(head, i, j).weight;
+
+/** Some rows of features, one after the other for each feature: (feature, row). */
+function packed(source, d, from, count) {
+  const result = new Float64Array(d * BLOCK);
+  for (let r = 0; r < count; r++)
+    for (let f = 0; f < d; f++) result[f * BLOCK + r] = source[(from + r) * d + f];
+  return result;
+}
+
+/**
+ * Products of a block, 4 × 4 at a time so that they stay in registers: out[r × BLOCK + c].
+ * @param {Float64Array} a @param {Float64Array} b @param {number} d @param {number} rows
+ * @param {number} cols @param {Float64Array} out
+ */
+function multiply(a, b, d, rows, cols, out) {
+  for (let r = 0; r < rows; r += 4) {
+    for (let c = 0; c < cols; c += 4) {
+      let s = 0,
+        t = 0,
+        u = 0,
+        v = 0,
+        s1 = 0,
+        t1 = 0,
+        u1 = 0,
+        v1 = 0;
+      let s2 = 0,
+        t2 = 0,
+        u2 = 0,
+        v2 = 0,
+        s3 = 0,
+        t3 = 0,
+        u3 = 0,
+        v3 = 0;
+      for (let f = 0, p = r, q = c; f < d; f++, p += BLOCK, q += BLOCK) {
+        const a0 = a[p];
+        const a1 = a[p + 1];
+        const a2 = a[p + 2];
+        const a3 = a[p + 3];
+        const b0 = b[q];
+        const b1 = b[q + 1];
+        const b2 = b[q + 2];
+        const b3 = b[q + 3];
+        s += a0 * b0;
+        t += a0 * b1;
+        u += a0 * b2;
+        v += a0 * b3;
+        s1 += a1 * b0;
+        t1 += a1 * b1;
+        u1 += a1 * b2;
+        v1 += a1 * b3;
+        s2 += a2 * b0;
+        t2 += a2 * b1;
+        u2 += a2 * b2;
+        v2 += a2 * b3;
+        s3 += a3 * b0;
+        t3 += a3 * b1;
+        u3 += a3 * b2;
+        v3 += a3 * b3;
+      }
+      const p = r * BLOCK + c;
+      out[p] = s;
+      out[p + 1] = t;
+      out[p + 2] = u;
+      out[p + 3] = v;
+      out[p + BLOCK] = s1;
+      out[p + BLOCK + 1] = t1;
+      out[p + BLOCK + 2] = u1;
+      out[p + BLOCK + 3] = v1;
+      out[p + 2 * BLOCK] = s2;
+      out[p + 2 * BLOCK + 1] = t2;
+      out[p + 2 * BLOCK + 2] = u2;
+      out[p + 2 * BLOCK + 3] = v2;
+      out[p + 3 * BLOCK] = s3;
+      out[p + 3 * BLOCK + 1] = t3;
+      out[p + 3 * BLOCK + 2] = u3;
+      out[p + 3 * BLOCK + 3] = v3;
+    }
+  }
+}
+
+/**
+ * The weights of a rectangle, in pieces of rows that the mask leaves: `fold(i, from, to, values, at)`
+ * gets those of query i and keys from … to in values[at], values[at + 1], …
+ * @param {HeadWeights} head @param {Range} rows @param {Range} cols
+ * @param {(i: number, from: number, to: number, values: Float64Array, at: number) => void} fold
+ */
+function eachPiece(head, rows, cols, fold) {
+  const { d, lse, mask } = head;
+  const out = new Float64Array(BLOCK * BLOCK);
+  /** @type {Float64Array[]} */
+  const keys = [];
+  for (let top = rows[0]; top < rows[1]; top += BLOCK) {
+    const high = Math.min(BLOCK, rows[1] - top);
+    const own = packed(head.query, d, top, high);
+    for (let left = cols[0]; left < cols[1]; left += BLOCK) {
+      const right = Math.min(left + BLOCK, cols[1]);
+      if (mask && !anyVisible(mask, top, high, left, right)) continue;
+      multiply(own, (keys[left] ??= packed(head.key, d, left, right - left)), d, high, right - left, out);
+      for (let r = 0; r < high; r++) {
+        const i = top + r;
+        if (lse[i] === -Infinity) continue;
+        const at = r * BLOCK - left;
+        const end = mask ? mask.offsets[i + 1] : 1;
+        for (let run = mask ? firstRun(mask.stops, mask.offsets[i], end, left) : 0; run < end; run++) {
+          const from = mask ? Math.max(left, mask.starts[run]) : left;
+          const to = mask ? Math.min(right, mask.stops[run]) : right;
+          if (from >= right) break;
+          weigh(head, i, from, to, out, at);
+          fold(i, from, to, out, at + from);
+        }
+      }
+    }
+  }
+}
+
+/** Products become weights, where they stand. */
+function weigh(head, i, from, to, values, at) {
+  const { scale, softcap, bias } = head;
+  const sum = head.lse[i];
+  for (let j = from; j < to; j++) {
+    let score = values[at + j] * scale;
+    if (softcap) score = softcap * Math.tanh(score / softcap);
+    if (bias) score += biasAt(head, i, j);
+    values[at + j] = toWeight(score - sum);
+  }
+}
+
+/** The first run that does not end before column j. */
+function firstRun(stops, low, high, j) {
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (stops[middle] <= j) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function anyVisible({ offsets, starts, stops }, top, high, left, right) {
+  for (let i = top; i < top + high; i++) {
+    const run = firstRun(stops, offsets[i], offsets[i + 1], left);
+    if (run < offsets[i + 1] && starts[run] < right) return true;
+  }
+  return false;
+}
+
+/** The weights of one query: (Tk). @param {HeadWeights} head @param {number} i */
+export function row(head, i) {
+  const result = new Float32Array(head.Tk);
+  eachPiece(head, [i, i + 1], [0, head.Tk], (_, from, to, values, at) => {
+    for (let j = from; j < to; j++) result[j] = values[at + j - from];
+  });
+  return result;
+}
+
+/**
+ * A square of cells with their mean and maximum, each of 2^zoom × 2^zoom weights from (row0, col0).
+ * @param {HeadWeights} head @param {number} row0 @param {number} col0 @param {number} zoom @param {number} size
+ * @returns {{rows: number, cols: number, mean: Float32Array, max: Float32Array}} fewer cells where the weights end
+ */
+export function bothTiles(head, row0, col0, zoom, size) {
+  const side = 2 ** zoom;
+  const rows = Math.min(size, Math.ceil((head.Tq - row0) / side));
+  const cols = Math.min(size, Math.ceil((head.Tk - col0) / side));
+  const sums = new Float64Array(rows * cols);
+  const max = new Float32Array(rows * cols);
+  /** @returns {Range} */
+  const range = (first, cells, length) => [first, Math.min(first + cells * side, length)];
+  const wide = range(col0, cols, head.Tk);
+  eachPiece(head, range(row0, rows, head.Tq), wide, (i, from, to, values, at) => {
+    const first = ((i - row0) >> zoom) * cols;
+    for (let j = from; j < to; j++) {
+      const value = values[at + j - from];
+      const p = first + ((j - col0) >> zoom);
+      sums[p] += value;
+      if (!(value <= max[p])) max[p] = value;
+    }
+  });
+  const mean = Float32Array.from(sums, (sum, p) => {
+    const high = Math.min(side, head.Tq - row0 - Math.floor(p / cols) * side);
+    return sum / (high * Math.min(side, head.Tk - col0 - (p % cols) * side));
+  });
+  return { rows, cols, mean, max };
+}
+
+/**
+ * As `LayerRecord.tile` in Python.
+ * @param {HeadWeights} head @param {number} row0 @param {number} col0 @param {number} zoom
+ * @param {number} size @param {Pool} pool
+ */
+export const tile = (head, row0, col0, zoom, size, pool) => bothTiles(head, row0, col0, zoom, size)[pool];
+
+/**
+ * The largest weights of a rectangle, the largest first.
+ * @param {HeadWeights} head @param {Range} rows @param {Range} cols @param {number} count
+ */
+export function strongest(head, rows, cols, count) {
+  /** @type {{row: number, col: number, weight: number}[]} */
+  const found = [];
+  let least = 0;
+  eachPiece(head, rows, cols, (i, from, to, values, at) => {
+    for (let j = from; j < to; j++) {
+      const value = values[at + j - from];
+      if (!(value > least)) continue;
+      let place = found.length;
+      while (place && found[place - 1].weight < value) place--;
+      found.splice(place, 0, { row: i, col: j, weight: value });
+      if (found.length > count) found.pop();
+      if (found.length === count) least = found[count - 1].weight;
+    }
+  });
+  return found;
+}
