@@ -116,7 +116,7 @@ def memory() -> Iterator[Row]:
         "   eager with output_attentions / captured (qk and statistics)",
         [peaks["eager"] / peaks["qk and statistics"]],
         "×",
-        at_least=3.0,
+        at_least=4.0,
     )
 
 

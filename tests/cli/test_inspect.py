@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from transformers.models.llama.modeling_llama import LlamaAttention
 
 import atento
+from atento._errors import MissingLibraryError
 from saved_models import llama, saved
 
 TEXT = "Your journey starts with one step and your journey starts with two steps"
@@ -436,3 +437,27 @@ def test_an_interrupt_without_save_says_nothing(model, run, monkeypatch, folder)
     got = run("inspect", "--model", "model", "--file", "text.txt", "--chunk", "20")
     assert (got.code, got.out, got.err) == (130, "", "")
     assert len(calls) == 7
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+@pytest.mark.parametrize("command", [("explain", TEXT), ("inspect", "--text", TEXT)])
+def test_a_figure_is_written_and_said(run, folder, command, ending):
+    found = run(*command, "--out", f"head.{ending}")
+    assert found.code == 0
+    assert f"Figure written: head.{ending}" in found.out + found.err
+    begins = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}[ending]
+    assert (folder / f"head.{ending}").read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize("command", [("explain", TEXT), ("inspect", "--text", TEXT)])
+def test_a_figure_that_cannot_be_drawn_is_told_before_the_text_is_read(run, monkeypatch, command):
+    def missing(library, purpose):
+        raise MissingLibraryError(f"{library} is needed {purpose}")
+
+    def read(*_, **__):
+        raise AssertionError("the text was read")
+
+    monkeypatch.setattr("atento.views.doors.require", missing)
+    monkeypatch.setattr("atento.embedded.model.Mini.run", read)
+    found = run(*command, "--out", "head.svg")
+    assert (found.code, found.err) == (2, "atento: matplotlib is needed to draw figures\n")

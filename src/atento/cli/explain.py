@@ -129,7 +129,7 @@ def explain(
 
 def _target(out: Path | None, word: "Words", *, no_page: bool, as_json: bool) -> Path | None:
     """Where to write, checked before anything is computed; None for nowhere."""
-    from atento.views.doors import FIGURES
+    from atento.views.doors import FIGURES, check_figures
     from atento.views.write_file import check_writable, is_our_page
 
     if out is None:
@@ -144,6 +144,8 @@ def _target(out: Path | None, word: "Words", *, no_page: bool, as_json: bool) ->
     if out.suffix.lower() not in (".html", ".json", *FIGURES):
         raise mistake(word, "out_ending", path=out)
     check_writable(out, word)
+    if out.suffix.lower() in FIGURES:
+        check_figures()
     return out
 
 

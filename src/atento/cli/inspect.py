@@ -192,13 +192,15 @@ class _Done:
 
 
 def _check_outputs(out: Path | None, save: Path | None, word: "Words") -> None:
-    from atento.views.doors import FIGURES
+    from atento.views.doors import FIGURES, check_figures
     from atento.views.write_file import check_writable
 
     if out is not None:
         if out.suffix.lower() not in (".json", ".html", *FIGURES):
             raise mistake(word, "inspect_out", path=out)
         check_writable(out, word)
+        if out.suffix.lower() in FIGURES:
+            check_figures()
     if save is not None:
         if save.suffix.lower() != ".safetensors":
             raise mistake(word, "inspect_save", path=save)

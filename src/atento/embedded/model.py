@@ -108,7 +108,7 @@ class Mini:
             off: (layer number, head) whose context is 0 on its way on, as if the head were not
                 there; what the run keeps of that head is what it would have passed on.
         """
-        state, layers = self._forward(self._checked(ids), self._checked_off(off))
+        state, layers = self._forward(self._checked(ids), self.checked_heads(off))
         return Run(state @ self._weights["wte.weight"].T, layers)
 
     def vectors(self, words: Sequence[str]) -> Array:
@@ -146,7 +146,12 @@ class Mini:
         self._check_length(array.size)
         return array.astype(np.int64)
 
-    def _checked_off(self, off: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
+    def checked_heads(self, off: Collection[tuple[int, int]]) -> Collection[tuple[int, int]]:
+        """The same (layer number, head) pairs.
+
+        Raises:
+            InputError: for one that is not there.
+        """
         for layer, head in off:
             if not (0 <= layer < self.num_layers and 0 <= head < self.num_heads):
                 raise InputError(

@@ -164,7 +164,7 @@ class _Capture(Changing):
     def skip(self, layer: str, error: AtentoError) -> None:
         """Raise, or note why a layer is not read."""
         if self._wants(layer) or self.applying.concerns(layer, self.number_of(layer)):
-            _forget(self.recording, layer)
+            self.recording.forget(layer)
             if self.strict:
                 raise type(error)(f"{layer}: {error}") from error
             if not self._skips(layer):
@@ -296,12 +296,6 @@ class _Capture(Changing):
             if self.strict:
                 raise
             self.recording.skipped.append(("interventions", str(error)))
-
-
-def _forget(recording: Recording, layer: str) -> None:
-    """What was recorded of a layer, before it came to what cannot be read."""
-    recording._records = [record for record in recording._records if record.layer != layer]
-    recording._latest.pop(layer, None)
 
 
 def _wanted_layers(layers: Any) -> tuple[int | str, ...] | None:

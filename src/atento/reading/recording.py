@@ -100,6 +100,11 @@ class Recording(Pictured):
             return 0
         return known.queries
 
+    def forget(self, layer: str) -> None:
+        """Let go of all that was recorded of a layer."""
+        self._records = [record for record in self._records if record.layer != layer]
+        self._latest.pop(layer, None)
+
     @property
     def records(self) -> list[LayerRecord]:
         """The records of all passes, in the order they ran."""

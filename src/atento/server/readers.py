@@ -78,7 +78,7 @@ class MiniReader:
         """As `Reader.generate`; ends where the model's context is full."""
         ids = list(self.mini.encode(text).ids)
         layer, head = options["watch"]
-        self.mini.run(ids, off=((layer, head),))  # says so where there is no such head
+        self.mini.checked_heads([(layer, head)])
         rng = np.random.default_rng(options["seed"])
         for _ in range(min(options["tokens"], self.mini.context - len(ids))):
             stop.check()

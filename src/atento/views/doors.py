@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atento._errors import DTypeError, InputError
+from atento._optional import require
 from atento.records import Explanation, Trace
 
 if TYPE_CHECKING:
@@ -117,6 +118,15 @@ def save(
 
         content = render_page(explanation, lang=word.lang)
     write_file(target, content, word)
+
+
+def check_figures() -> None:
+    """See that figures can be drawn, before the work whose picture they are.
+
+    Raises:
+        MissingLibraryError: when matplotlib is not installed.
+    """
+    require("matplotlib", "to draw figures")
 
 
 def _save_figure(record: Any, target: Path, lang: str | None, options: dict[str, Any]) -> None:
