@@ -1,5 +1,7 @@
 """A real Chromium and a real node for the pages' tests; where CI is set they must be there."""
 
+import contextlib
+import functools
 import json
 import os
 import shutil
@@ -53,6 +55,49 @@ _CONTRASTS = """() => {
 }"""
 
 
+# Pages draw once in a frame, so a gesture is over when the frame after it has been drawn.
+_DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+
+_GESTURES = "click dblclick tap hover focus press fill select_option check uncheck drag_to".split()
+
+
+def _drawn_after(gesture: Callable[..., Any], page_of: Callable[[Any], Any]) -> Callable[..., Any]:
+    """The gesture, and then what the page draws: a busy machine must not be looked at too soon."""
+
+    from playwright.sync_api import Error
+
+    @functools.wraps(gesture)
+    def drawn(*args: Any, **options: Any) -> Any:
+        result = gesture(*args, **options)
+        with contextlib.suppress(Error):  # the gesture led to another page
+            page_of(*args).evaluate(_DRAWN)
+        return result
+
+    return drawn
+
+
+@contextlib.contextmanager
+def _patient_gestures() -> Iterator[None]:
+    """Playwright's gestures on parts of a page wait until they are drawn."""
+    from playwright.sync_api import Locator
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _GESTURES:
+            patch.setattr(Locator, name, _drawn_after(getattr(Locator, name), lambda at, *_: at.page))
+        yield
+
+
+def _patient_devices(page: Any) -> None:
+    """The same for the keyboard and the mouse, which do not know their page."""
+    for device, names in (
+        (page.keyboard, ("press", "type")),
+        (page.mouse, ("move", "down", "up", "click", "dblclick", "wheel")),
+        (page, ("click", "tap", "hover", "focus", "press", "fill", "select_option")),
+    ):
+        for name in names:
+            setattr(device, name, _drawn_after(getattr(device, name), lambda *_: page))
+
+
 def _missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is missing, and CI must run these tests")
@@ -68,7 +113,8 @@ def browser() -> Iterator[Any]:
 
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=_FLAGS)
-        yield running
+        with _patient_gestures():
+            yield running
         running.close()
 
 
@@ -146,6 +192,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         contexts.append(context)
         context.add_init_script(first)
         opened = Opened(context.new_page(), path.as_uri())
+        _patient_devices(opened.page)
         if not loud:
             opened_pages.append(opened)
         opened.page.on("request", lambda request: opened.requests.append(request.url))
