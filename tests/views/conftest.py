@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -58,7 +59,17 @@ _CONTRASTS = """() => {
 # Pages draw once in a frame, so a gesture is over when the frame after it has been drawn.
 _DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
-_GESTURES = "click dblclick tap hover focus press fill select_option check uncheck drag_to".split()
+_GESTURES = (
+    "click",
+    "dblclick",
+    "tap",
+    "hover",
+    "focus",
+    "press",
+    "fill",
+    "select_option",
+    "check",
+)
 
 
 def _drawn_after(gesture: Callable[..., Any], page_of: Callable[[Any], Any]) -> Callable[..., Any]:
@@ -83,7 +94,9 @@ def _patient_gestures() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _GESTURES:
-            patch.setattr(Locator, name, _drawn_after(getattr(Locator, name), lambda at, *_: at.page))
+            patch.setattr(
+                Locator, name, _drawn_after(getattr(Locator, name), lambda at, *_: at.page)
+            )
         yield
 
 
@@ -210,6 +223,19 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
     for context in contexts:
         context.close()
     assert quiet == [([url], []) for url in urls]
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """Check again and again until it holds: a busy machine takes longer, and may."""
+
+    def wait(page: Any, check: Callable[[], bool], seconds: float = 15.0) -> None:
+        end = time.monotonic() + seconds
+        while not check():
+            assert time.monotonic() < end, "it never came about"
+            page.wait_for_timeout(40)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

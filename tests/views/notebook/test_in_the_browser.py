@@ -18,28 +18,34 @@ def html(record, **options):
 
 
 def look(frame, **state):
-    """What the page around asks for."""
+    """What the page around asks for; over when the frame has drawn it and told of it."""
     frame.frame_element().evaluate(
         "(frame, state) => frame.contentWindow.postMessage({ atento: 1, state }, '*')", state
     )
     frame.page.wait_for_timeout(500)
+    frame.wait_for_function(DRAWN)
 
 
+# Frames drawn one after the other take as long as the machine is busy.
+DRAWN = """() => new Promise((done) => {
+  let left = 8;
+  const next = () => (left-- ? requestAnimationFrame(next) : setTimeout(() => done(true), 300));
+  next();
+})"""
 HEAR = "window.heard = []; addEventListener('message', ({ data }) => heard.push(data));"
 
 
-def test_two_outputs_are_drawn_and_fitted(open_host, make, trace):
+def test_two_outputs_are_drawn_and_fitted(open_host, make, trace, eventually):
     host = open_host(html(make(40, names=("one", "two"))[0]), html(trace))
     first, second = host.frames()
     assert first.locator("h1").inner_text() == "Attention, head by head"
     assert second.locator("h1").inner_text() == "Attention, step by step"
-    host.page.wait_for_timeout(300)
-    assert host.heights() == [HIGHEST, HIGHEST]
+    eventually(host.page, lambda: host.heights() == [HIGHEST, HIGHEST])
     assert host.page.locator(".atento-still:visible").count() == 0
     assert host.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_low_page_gets_a_low_frame_and_no_frame_is_too_low(open_host):
+def test_a_low_page_gets_a_low_frame_and_no_frame_is_too_low(open_host, eventually):
     page = (
         "<body id=app><script>"
         "onmessage = () => parent.postMessage({ atento: 1, height: %d }, '*')"
@@ -50,32 +56,36 @@ def test_a_low_page_gets_a_low_frame_and_no_frame_is_too_low(open_host):
         for height in (500, 20, 5000)
     ]
     host = open_host(*outputs)
-    host.page.wait_for_timeout(500)
-    assert host.heights() == [500, LOWEST, HIGHEST]
+    eventually(host.page, lambda: host.heights() == [500, LOWEST, HIGHEST])
 
 
-def test_a_frame_hears_its_own_page_alone(open_host, make):
+def test_a_frame_hears_its_own_page_alone(open_host, make, eventually):
     host = open_host(html(make(12)[0]), html(make(12)[0]))
     host.frames()
-    host.page.wait_for_timeout(300)
-    before = host.heights()
+    eventually(host.page, lambda: host.heights() == [HIGHEST, HIGHEST])
     first = host.page.frames[1]
     first.evaluate("parent.postMessage({ atento: 1, height: 333 }, '*')")
     host.page.evaluate("postMessage({ atento: 1, height: 444 }, '*')")
     for wrong in ("NaN", "'99'", "null", "Infinity"):
         first.evaluate(f"parent.postMessage({{ atento: 1, height: {wrong} }}, '*')")
     first.evaluate("parent.postMessage(null, '*'); parent.postMessage({ height: 555 }, '*')")
-    host.page.wait_for_timeout(300)
-    assert host.heights() == [333, before[1]]
+    eventually(host.page, lambda: host.heights()[0] == 333)
+    host.page.wait_for_timeout(300)  # and it stays so
+    assert host.heights() == [333, HIGHEST]
 
 
-def test_what_one_output_looks_at_the_other_does_not(open_host, make):
+def test_what_one_output_looks_at_the_other_does_not(open_host, make, eventually):
     recording = make(40, names=("one", "two"))[0]
     host = open_host(html(recording), html(recording), first=HEAR)
     first, second = host.frames()
     first.locator("#layer").select_option("1")
     first.get_by_role("tab", name="Map").click()
-    host.page.wait_for_timeout(600)
+
+    def told():
+        states = [one["state"] for one in host.page.evaluate("heard") if "state" in one]
+        return states[-1]["view"] == "map"
+
+    eventually(host.page, told)
     assert second.locator("#layer").input_value() == "0"
     assert second.locator('[role="tab"][aria-selected="true"]').inner_text() == "Heads"
     said = [one["state"] for one in host.page.evaluate("heard") if "state" in one][-1]
@@ -212,7 +222,7 @@ def test_without_a_frame_the_picture_shows(open_host, trace):
         assert host.page.evaluate("document.querySelector('img').naturalWidth > 300")
 
 
-def test_a_frame_that_is_moved_is_fitted_again(open_host, make):
+def test_a_frame_that_is_moved_is_fitted_again(open_host, make, eventually):
     """JupyterLab takes outputs that are scrolled away out of the document, and puts them back."""
     host = open_host(html(make(12)[0]), "<main></main>", first=HEAR)
     host.frames()
@@ -222,8 +232,7 @@ def test_a_frame_that_is_moved_is_fitted_again(open_host, make):
     host.page.evaluate("document.querySelector('iframe').style.height = '300px'")
     host.page.wait_for_timeout(300)
     assert len(host.frames()) == 1
-    host.page.wait_for_timeout(500)
-    assert host.heights()[0] > 300
+    eventually(host.page, lambda: host.heights()[0] > 300)
 
 
 def test_where_no_worker_may_run_the_map_is_drawn_all_the_same(open_host, make):

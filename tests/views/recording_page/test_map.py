@@ -91,6 +91,12 @@ def test_what_is_pointed_at_is_what_is_drawn(open_page, make):
     assert order[0] - order[-1] > 100
 
 
+def zoom_of(page):
+    """As the address says it; 0 where it says nothing."""
+    said = re.search(r"zoom=(-?[\d.]+)", page.url)
+    return float(said.group(1)) if said else 0.0
+
+
 INK = """() => {
   const canvas = document.querySelector(".map canvas");
   const often = { willReadFrequently: true };
@@ -101,22 +107,19 @@ INK = """() => {
 }"""
 
 
-def test_pooling_colours_and_theme_are_drawn_anew(open_page, make):
+def test_pooling_colours_and_theme_are_drawn_anew(open_page, make, eventually):
     opened = open_page(make(900, heads=1)[0], place="#view=map")
     assert len(strongest(opened)) == 10
     page = opened.page
     largest = page.evaluate(INK)
     page.locator("#pool").select_option("mean")
-    page.wait_for_timeout(400)
+    eventually(page, lambda: page.evaluate(INK) > largest + 3)  # means are smaller, so paler
     mean = page.evaluate(INK)
-    assert mean > largest + 3, "means are smaller, so paler"
     page.locator("#log").select_option("0")
-    page.wait_for_timeout(400)
+    eventually(page, lambda: page.evaluate(INK) > mean + 5)  # most weights are small
     linear = page.evaluate(INK)
-    assert linear > mean + 5, "most weights are small: a linear scale is pale"
     page.emulate_media(color_scheme="dark")
-    page.wait_for_timeout(400)
-    assert page.evaluate(INK) < linear - 60
+    eventually(page, lambda: page.evaluate(INK) < linear - 60)
 
 
 @pytest.mark.parametrize("tokens", [300, 900])
@@ -185,7 +188,7 @@ def test_nodes_do_not_grow_with_the_text(open_page, make):
     assert max(count) - min(count) <= 12, count
 
 
-def test_everything_can_be_reached_by_keyboard(open_page, make):
+def test_everything_can_be_reached_by_keyboard(open_page, make, eventually):
     recording, (dense,) = make(40)
     opened = open_page(recording, place="#view=map&row=20&col=10")
     page = opened.page
@@ -203,17 +206,15 @@ def test_everything_can_be_reached_by_keyboard(open_page, make):
         assert read(opened) == (*place, pytest.approx(dense[0][place], abs=2e-3))
     for key in ("+", "+", "-"):
         page.keyboard.press(key)
-    page.wait_for_timeout(400)
-    assert "zoom=" in page.url
+    eventually(page, lambda: "zoom=" in page.url)
     page.keyboard.press("Home")
-    page.wait_for_timeout(400)
-    assert "zoom=" not in page.url
+    eventually(page, lambda: "zoom=" not in page.url)
     assert page.locator(".map").get_attribute("role") == "application"
     assert "layer 0, head 0" in page.locator(".map").get_attribute("aria-label")
     assert page.locator(".readout").get_attribute("aria-live") == "polite"
 
 
-def test_drag_wheel_and_tap_move_the_map(open_page, make):
+def test_drag_wheel_and_tap_move_the_map(open_page, make, eventually):
     opened = open_page(make(300)[0], place="#view=map")
     page = opened.page
     page.wait_for_timeout(300)
@@ -235,12 +236,10 @@ def test_drag_wheel_and_tap_move_the_map(open_page, make):
     moved = read(opened)
     assert moved[:2] == pytest.approx(before[:2], abs=1), "the pair came along"
     page.mouse.dblclick(x, y)
-    page.wait_for_timeout(400)
-    zoom = float(re.search(r"zoom=(-?[\d.]+)", page.url).group(1))
-    assert zoom < -1
+    eventually(page, lambda: zoom_of(page) < -1)
 
 
-def test_two_fingers_zoom(open_page, make):
+def test_two_fingers_zoom(open_page, make, eventually):
     opened = open_page(make(300)[0], place="#view=map", has_touch=True)
     page = opened.page
     page.wait_for_timeout(300)
@@ -257,9 +256,7 @@ def test_two_fingers_zoom(open_page, make):
     for apart in (40, 80, 120, 160):
         touch("touchMove", (x - apart, y), (x + apart, y))
     touch("touchEnd")
-    page.wait_for_timeout(500)
-    zoom = float(re.search(r"zoom=(-?[\d.]+)", page.url).group(1))
-    assert zoom < -1, "eight times as far apart"
+    eventually(page, lambda: zoom_of(page) < -1)  # eight times as far apart
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ HOSTILE = [
 ]
 
 
-def test_tabs_are_walked_with_arrows(open_page, make):
+def test_tabs_are_walked_with_arrows(open_page, make, eventually):
     page = open_page(make()[0]).page
     tabs = page.get_by_role("tab")
     assert [tab.inner_text() for tab in tabs.all()] == ["Heads", "Map", "Arcs", "Query and key"]
@@ -34,11 +34,10 @@ def test_tabs_are_walked_with_arrows(open_page, make):
     assert page.get_by_role("tabpanel").get_attribute("aria-labelledby") == "tab-map"
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    page.wait_for_timeout(300)
-    assert chosen.inner_text() == "Query and key"
+    eventually(page, lambda: chosen.inner_text() == "Query and key")
 
 
-def test_the_address_says_what_is_seen_and_can_be_shared(open_page, make):
+def test_the_address_says_what_is_seen_and_can_be_shared(open_page, make, eventually):
     recording, _ = make(60, names=("one", "two"), causal=False)
     opened = open_page(recording)
     page = opened.page
@@ -51,13 +50,13 @@ def test_the_address_says_what_is_seen_and_can_be_shared(open_page, make):
     for key in ("ArrowDown", "+", "+"):
         page.keyboard.press(key)
     page.get_by_role("button", name="Español").click()
-    page.wait_for_timeout(500)
+    eventually(page, lambda: "lang=es" in page.url)
     said = page.url.partition("#")[2]
     for part in ("view=map", "layer=1", "head=1", "pool=mean", "log=0", "lang=es", "zoom=", "row="):
         assert part in said
     again = open_page(recording, place=f"#{said}").page
-    again.wait_for_timeout(300)
-    assert again.locator(".readout").inner_text() == page.locator(".readout").inner_text()
+    readouts = [one.locator(".readout") for one in (again, page)]
+    eventually(again, lambda: readouts[0].inner_text() == readouts[1].inner_text())
     assert "mira a" in again.locator(".readout").inner_text()
     assert again.locator("#pool").input_value() == "mean"
     assert again.locator("#layer").input_value() == "1"
@@ -79,11 +78,11 @@ def test_what_the_address_says_in_vain_is_ignored(open_page, make, place):
     assert page.locator("#layer").input_value() == "0"
 
 
-def test_a_changed_address_changes_the_page(open_page, make):
+def test_a_changed_address_changes_the_page(open_page, make, eventually):
     opened = open_page(make()[0], place="#view=map&row=3&col=2")
     opened.page.evaluate("location.hash = 'view=map&row=9&col=1&head=1'")
-    opened.page.wait_for_timeout(400)
-    assert "t9 looks at t1" in opened.page.locator(".readout").inner_text()
+    readout = opened.page.locator(".readout")
+    eventually(opened.page, lambda: "t9 looks at t1" in readout.inner_text())
     assert opened.page.locator("#head").input_value() == "1"
 
 
@@ -149,7 +148,6 @@ def test_two_recordings_side_by_side(open_page, make):
     assert min(listed) < 0 < max(listed)
     page.locator(".map").first.focus()
     page.keyboard.press("ArrowDown")
-    page.wait_for_timeout(200)
     assert "t31 looks at t7" in page.locator(".readout").inner_text()
     assert page.locator(".map").count() == 3
 
