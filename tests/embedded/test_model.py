@@ -15,7 +15,7 @@ from atento._errors import AtentoError, InputError
 from atento.embedded import load_mini
 from atento.embedded.load import MINI
 from atento.embedded.weights import read_safetensors
-from atento.lm.transformer import Transformer, TransformerConfig, from_gpt2
+from atento.lm.mini.transformer import Transformer, TransformerConfig, from_gpt2
 from atento.masks import Causal
 
 TEXTS = [

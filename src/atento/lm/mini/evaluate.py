@@ -14,8 +14,8 @@ from atento.equation import attention
 from atento.lm.corpus.corpus import sentences
 from atento.lm.corpus.holdout import Probe, load_probes
 from atento.lm.corpus.words import LANGUAGES
-from atento.lm.objective import TextRows, draw_lines, token_counts
-from atento.lm.wordpiece import SPECIALS
+from atento.lm.mini.objective import TextRows, draw_lines, token_counts
+from atento.lm.mini.wordpiece import SPECIALS
 from atento.masks import Causal
 
 EVALUATION_SEED = 2026

@@ -16,8 +16,8 @@ from atento.embedded.tokenizer import PATTERN, WordPiece
 from atento.lm.corpus.corpus import sentences
 from atento.lm.corpus.holdout import held_out_concepts
 from atento.lm.corpus.words import LANGUAGES, load_lexicon
-from atento.lm.transformer import Transformer
-from atento.lm.wordpiece import END, MEANING, SPECIALS, split_randomly
+from atento.lm.mini.transformer import Transformer
+from atento.lm.mini.wordpiece import END, MEANING, SPECIALS, split_randomly
 
 WORDS = re.compile(PATTERN)
 

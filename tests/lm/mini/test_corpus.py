@@ -18,8 +18,8 @@ from atento.lm.corpus.holdout import (
     states_held_out_membership,
 )
 from atento.lm.corpus.words import LANGUAGES, load_lexicon
-from atento.lm.mini import Recipe
-from atento.lm.objective import Meanings
+from atento.lm.mini.objective import Meanings
+from atento.lm.mini.recipe import Recipe
 
 pytestmark = pytest.mark.slow
 

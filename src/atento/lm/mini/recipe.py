@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from atento.embedded.load import MINI
 from atento.embedded.tokenizer import WordPiece
-from atento.lm.card import card
 from atento.lm.corpus.holdout import held_out_concepts
-from atento.lm.evaluate import PERIOD, evaluate
-from atento.lm.objective import (
+from atento.lm.mini.card import card
+from atento.lm.mini.evaluate import PERIOD, evaluate
+from atento.lm.mini.objective import (
     WORDS,
     Meanings,
     TextRows,
@@ -27,9 +27,9 @@ from atento.lm.objective import (
     meaning_loss,
     repeated_rows,
 )
-from atento.lm.training import TrainingSettings, train
-from atento.lm.transformer import Transformer, TransformerConfig, gpt2_config, to_gpt2
-from atento.lm.wordpiece import END, build_vocabulary, tokenizer_json
+from atento.lm.mini.training import TrainingSettings, train
+from atento.lm.mini.transformer import Transformer, TransformerConfig, gpt2_config, to_gpt2
+from atento.lm.mini.wordpiece import END, build_vocabulary, tokenizer_json
 
 THREADS = 2
 
@@ -208,7 +208,3 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         figures = make(Recipe(**given), out)
     print(json.dumps(figures, ensure_ascii=False, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""A decoder-only Transformer: GPT-2's shape, small enough to read in one sitting.
+"""The embedded model as it was trained: GPT-2's shape, and a start that is its own.
 
 Radford et al., "Language Models are Unsupervised Multitask Learners" (2019): LayerNorm before each
 block, learned positions, tied embeddings. `to_gpt2` and `from_gpt2` speak Hugging Face's names.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from atento.embedded.load import MINI
-from atento.lm.card import best_head, card
-from atento.lm.evaluate import evaluate
+from atento.lm.mini.card import best_head, card
+from atento.lm.mini.evaluate import evaluate
 
 pytestmark = pytest.mark.slow
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from atento.lm import mini as recipe_module
-from atento.lm.mini import Recipe, make, prepare, train_mini
-from atento.lm.objective import language_loss, meaning_vectors, repeated_rows, tokenize
-from atento.lm.training import TrainingSettings, adamw, learning_rate
-from atento.lm.transformer import Transformer, TransformerConfig, from_gpt2, to_gpt2
+from atento.lm.mini import recipe as recipe_module
+from atento.lm.mini.objective import language_loss, meaning_vectors, repeated_rows, tokenize
+from atento.lm.mini.recipe import Recipe, make, prepare, train_mini
+from atento.lm.mini.training import TrainingSettings, adamw, learning_rate
+from atento.lm.mini.transformer import Transformer, TransformerConfig, from_gpt2, to_gpt2
 
 pytestmark = pytest.mark.slow
 
