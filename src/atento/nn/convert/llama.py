@@ -5,7 +5,6 @@ from typing import Any, overload
 
 from torch import Tensor, nn
 
-from atento._errors import InputError
 from atento.masks import Causal
 from atento.nn.convert.layers import L, Layer, check_kind, write
 from atento.nn.convert.projections import (
@@ -16,21 +15,14 @@ from atento.nn.convert.projections import (
     own_projections,
     refuse,
 )
+from atento.nn.convert.rotary_settings import rotary_of
 from atento.nn.multi_head_attention import MultiHeadAttention
-from atento.positions import (
-    DynamicNTKScaling,
-    LinearScaling,
-    Llama3Scaling,
-    Rotary,
-    RotaryScaling,
-    YarnScaling,
-)
+from atento.positions import Rotary
 
 __all__ = ["from_llama", "to_llama"]
 
 KINDS = ("LlamaAttention",)
 NAMES = ("q_proj", "k_proj", "v_proj", "o_proj")
-THETA = 10000.0  # of a config that does not say
 
 
 def from_llama(
@@ -87,7 +79,7 @@ def from_llama(
         num_kv_heads=key.weight.shape[0] // head_dim,
         head_dim=head_dim,
         mask=Causal(),
-        position=_rotary("from_llama", read, head_dim),
+        position=rotary_of("from_llama", read.setting, head_dim),
         scale=None if scale == head_dim**-0.5 else scale,
         dropout=dropout,
         training=training,
@@ -133,7 +125,7 @@ def to_llama(module: MultiHeadAttention, layer: Any = None) -> Any:
         num_heads = read.setting("num_attention_heads")
         num_kv_heads = read.setting("num_key_value_heads", num_heads)
         head_dim, scale = layer.head_dim, float(layer.scaling)
-        position = _rotary("to_llama", read, head_dim)
+        position = rotary_of("to_llama", read.setting, head_dim)
     elif not isinstance(position, Rotary):
         reasons.append(f"{peer} rotates queries and keys, and this module's position is {position}")
     reasons += lacking(module, peer=peer, scale=scale, causal=True, position=position)
@@ -154,54 +146,3 @@ def to_llama(module: MultiHeadAttention, layer: Any = None) -> Any:
         return tensors
     write("to_llama", layer, tensors)
     return layer
-
-
-def _rotary(caller: str, read: Layer, head_dim: int) -> Rotary:
-    """The rotation that a config asks for."""
-    # Since release 5 all is in rope_parameters; config.json files of before have two entries.
-    rope = read.setting("rope_parameters") or {
-        "rope_theta": read.setting("rope_theta", THETA),
-        **(read.setting("rope_scaling") or {}),
-    }
-    partial = rope.get("partial_rotary_factor")
-    if partial is not None and int(head_dim * partial) != head_dim:
-        raise InputError(
-            f"{caller}: a LlamaAttention rotates all features of a head; this config asks for "
-            f"{partial} of them (partial_rotary_factor)."
-        )
-    return Rotary(base=float(rope.get("rope_theta", THETA)), scaling=_scaling(caller, read, rope))
-
-
-def _scaling(caller: str, read: Layer, rope: Mapping[str, Any]) -> RotaryScaling | None:
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    longest = read.setting("max_position_embeddings", 2048)
-    original = rope.get("original_max_position_embeddings") or longest
-    factor = rope.get("factor")
-    if kind == "default":
-        return None
-    if kind == "linear":
-        return LinearScaling(float(rope["factor"]))
-    if kind == "dynamic":
-        return DynamicNTKScaling(float(rope["factor"]), longest)
-    if kind == "yarn":
-        return YarnScaling(
-            float(longest / original if factor is None else factor),
-            original,
-            beta_fast=float(rope.get("beta_fast") or 32),
-            beta_slow=float(rope.get("beta_slow") or 1),
-            attention_factor=rope.get("attention_factor"),
-            mscale=rope.get("mscale"),
-            mscale_all_dim=rope.get("mscale_all_dim"),
-            truncate=rope.get("truncate", True),
-        )
-    if kind == "llama3":
-        return Llama3Scaling(
-            float(rope["factor"]),
-            float(rope["low_freq_factor"]),
-            float(rope["high_freq_factor"]),
-            original,
-        )
-    raise InputError(
-        f"{caller}: this config scales rotary positions by {kind!r}; we have default, linear, "
-        "dynamic, yarn and llama3."
-    )
