@@ -1,4 +1,7 @@
-"""Language models: tokenizers, a Transformer, its checkpoints; `mini` is how ours was made."""
+"""Language models: tokenizers, a Transformer, its checkpoints, new text.
+
+`atento.lm.mini` is how the embedded model was made.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from atento.lm.checkpoints import load_model, save_model
     from atento.lm.config import PRESETS, TransformerConfig
+    from atento.lm.generating import Sampling, generate
     from atento.lm.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
     from atento.lm.transformer import Transformer
 
@@ -13,8 +17,10 @@ __all__ = [
     "PRESETS",
     "BPETokenizer",
     "CharTokenizer",
+    "Sampling",
     "Transformer",
     "TransformerConfig",
+    "generate",
     "load_model",
     "load_tokenizer",
     "save_model",
@@ -27,6 +33,8 @@ _HOME = {
     "BPETokenizer": "tokenizers",
     "CharTokenizer": "tokenizers",
     "load_tokenizer": "tokenizers",
+    "Sampling": "generating",
+    "generate": "generating",
     "load_model": "checkpoints",
     "save_model": "checkpoints",
 }

@@ -11,6 +11,7 @@ from torch.nn import functional
 from atento._errors import DTypeError, InputError, ShapeError
 from atento.lm.blocks import Block, norm_of
 from atento.lm.config import TransformerConfig
+from atento.masks import KeyPadding
 from atento.nn import KVCache, LearnedPositions
 
 __all__ = ["Transformer"]
@@ -64,21 +65,38 @@ class Transformer(nn.Module):
             if name.endswith(("attention.output.weight", "feed_forward.contract.weight")):
                 nn.init.normal_(weight, std=STD / math.sqrt(parts))
 
-    def forward(self, ids: Tensor, caches: Sequence[KVCache] | None = None) -> Tensor:
+    def forward(
+        self,
+        ids: Tensor,
+        caches: Sequence[KVCache] | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
         """The logits (batch, token, vocabulary) of ids (batch, token).
 
         Args:
             ids: whole numbers from 0 to vocabulary_size − 1.
             caches: of `new_caches`: ids go on where the last call ended.
+            padding: (batch,) how many tokens at the start of each whole sequence are none; nobody
+                sees them, and positions count from the first token after them.
         """
-        return self.logits_of(self.states(ids, caches))
+        return self.logits_of(self.states(ids, caches, padding))
 
-    def states(self, ids: Tensor, caches: Sequence[KVCache] | None = None) -> Tensor:
+    def states(
+        self,
+        ids: Tensor,
+        caches: Sequence[KVCache] | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
         """The last normed states (batch, token, d_model) of ids (batch, token)."""
         self._check_ids(ids)
-        return self.states_of(self.token_embedding(ids), caches)
+        return self.states_of(self.token_embedding(ids), caches, padding)
 
-    def states_of(self, embedded: Tensor, caches: Sequence[KVCache] | None = None) -> Tensor:
+    def states_of(
+        self,
+        embedded: Tensor,
+        caches: Sequence[KVCache] | None = None,
+        padding: Tensor | None = None,
+    ) -> Tensor:
         """The last normed states of token embeddings (batch, token, d_model)."""
         start = caches[0].num_tokens if caches else 0
         end = start + embedded.shape[-2]
@@ -87,12 +105,19 @@ class Transformer(nn.Module):
                 f"Transformer: the context is {self.config.context} tokens, and these are {end}: "
                 "cut the text, or train a model with a longer context."
             )
+        mask = None
         x = embedded
+        if padding is not None:
+            places = torch.arange(end, device=x.device)
+            mask = KeyPadding(places >= padding[:, None])
         if self.position_embedding is not None:
-            x = self.position_embedding.embed(x, start)
+            if padding is None:
+                x = self.position_embedding.embed(x, start)
+            else:
+                x = x + self.position_embedding.table[(places[start:] - padding[:, None]).relu()]
         x = self.dropout(x)
         for number, block in enumerate(self.blocks):
-            x = block(x, caches[number] if caches else None)
+            x = block(x, caches[number] if caches else None, mask)
         out: Tensor = self.norm(x)
         return out
 
