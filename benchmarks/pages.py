@@ -53,10 +53,10 @@ def rows() -> Iterator[Row]:
 
     scripts = {
         name
-        for entry in ("main.js", "recording-main.js", "tile-worker.js")
+        for entry in ("main.js", "recording-main.js", "tile-worker.js", "live-main.js")
         for name in modules(entry)
     }
-    files = [*scripts, "page.css", "recording.css", "page.html"]
+    files = [*scripts, "page.css", "recording.css", "live.css", "page.html"]
     sizes = {name: len(asset(name).encode()) for name in files}
     yield row("front end, all modules", [sum(sizes.values()) / 1000], "KB", at_most=150)
     own = [

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from atento.reading.recording import Recording
     from atento.reading.saving import load_recording
     from atento.records import Explanation, Step, Trace
+    from atento.retrieval import Match, SoftDict
     from atento.statistics import Survey, survey
     from atento.views import plot, save, show
     from atento.views.widget import widget
@@ -43,6 +44,8 @@ _HOME = {
     "load_recording": "atento.reading.saving",
     "Recording": "atento.reading.recording",
     "explain": "atento.explanation",
+    "Match": "atento.retrieval",
+    "SoftDict": "atento.retrieval",
     "plot": "atento.views",
     "save": "atento.views",
     "show": "atento.views",
@@ -66,9 +69,11 @@ __all__ = [
     "InputError",
     "KnockOut",
     "KnockOutEdges",
+    "Match",
     "Recording",
     "Replace",
     "ShapeError",
+    "SoftDict",
     "Step",
     "Survey",
     "Temperature",
@@ -92,7 +97,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value
         return value
-    if name in ("masks", "nn", "positions", "records", "statistics"):
+    if name in ("masks", "nn", "positions", "records", "retrieval", "statistics"):
         return import_module(f"atento.{name}")
     raise AttributeError(f"module 'atento' has no attribute {name!r}")
 

@@ -18,6 +18,7 @@ EXTRAS = {
     "uvicorn": "serve",
     "faiss": "search",
     "numba": "fast",
+    "sklearn": "learn",
 }
 """Which extra of this package brings which library."""
 

@@ -168,6 +168,15 @@ def test_masks_are_read_like_they_are_written():
     assert repr((ALL, NONE)) == "(ALL, NONE)"
 
 
+def test_a_rule_that_knows_its_sizes_is_read_like_the_rule():
+    def near(batch, head, query, key):
+        return abs(query - key) < 2
+
+    bound = (Rule(near) & Causal()).bind((2, 3, 5, 5))
+    assert "Rule(near)" in repr(bound)
+    assert repr(Rule(near).bind((2, 3, 5, 7)).at((0, 1))) == "Rule(near)"
+
+
 REFUSED = {
     "causal without align": (
         lambda: Causal().bind((3, 5)),

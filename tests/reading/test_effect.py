@@ -142,7 +142,7 @@ def test_tokens_are_named_by_the_tokenizer():
         ({"position": 13}, "logits of 13 positions, the last of 13 tokens; got position 13"),
         ({"position": -14}, "got position -14"),
         ({"position": "last"}, "position must be a whole number"),
-        ({"batch": 2}, "there are 2 batch items; got batch 2"),
+        ({"batch": 2}, "there are 2 batch items, 0 to 1; got batch 2"),
     ],
 )
 def test_what_is_not_there_is_refused(asked, message):

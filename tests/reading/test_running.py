@@ -5,9 +5,11 @@ import pytest
 import torch
 import transformers
 from torch import nn
+from transformers import masking_utils
 
 import atento
 from atento._errors import InputError
+from atento.reading import running
 from atento.reading.running import read_tokens
 from reading_models import FAMILIES, VOCABULARY, eager_weights, gpt2, ids, llama, made, t5
 
@@ -77,6 +79,32 @@ def test_any_size_of_chunk(chunk):
     found = read_tokens(model, IDS, chunk=chunk)
     assert found.chunks == -(-T // chunk)
     assert_same(found.recording, captured(model))
+
+
+def test_chunks_of_a_long_text_are_smaller_as_their_masks_would_grow(monkeypatch):
+    for name, value in {"MOST": 16, "FEWEST": 4, "PAIRS": 8 * T}.items():
+        monkeypatch.setattr(running, name, value)
+    model, masks = llama().model, []
+    whole = captured(model)
+    original = masking_utils.sdpa_mask
+
+    def noted(*args, **kwargs):
+        made = original(*args, **kwargs)
+        masks.append(0 if made is None else made.numel())
+        return made
+
+    monkeypatch.setitem(masking_utils.ALL_MASK_ATTENTION_FUNCTIONS, "sdpa", noted)
+    found = read_tokens(model, IDS)
+    assert found.chunks == -(-T // 8)
+    assert 0 < max(masks) <= 8 * T
+    assert_same(found.recording, whole)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "chunk"), [(1, 1024), (8192, 1024), (8193, 512), (65_536, 128), (2**30, 128)]
+)
+def test_how_many_tokens_are_read_at_a_time(tokens, chunk):
+    assert running.chunk_for(tokens) == chunk
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2"])

@@ -1,5 +1,7 @@
 """Weights and pooled tiles of a record: equal to dense weights in float64, for any slice."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,6 +35,7 @@ def small_strips(monkeypatch):
     monkeypatch.setattr(tiles, "ROWS", 4)
     monkeypatch.setattr(tiles, "COLS", 8)
     monkeypatch.setattr(tiles, "BAND", 8)
+    monkeypatch.setattr(tiles, "SPAN", 16)
     monkeypatch.setattr(pooling, "GROUP", 2)
     monkeypatch.setattr(pooling, "SHORT", 2)
 
@@ -150,7 +153,7 @@ def test_scores_far_below_the_log_sum_exp_are_weights_of_zero():
 )
 def test_any_tile_pools_the_dense_weights(pool, option, mask, row0, col0, zoom, size, head):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ROWS": 4, "COLS": 8, "BAND": 8}.items():
+        for name, value in {"ROWS": 4, "COLS": 8, "BAND": 8, "SPAN": 16}.items():
             patch.setattr(tiles, name, value)
         for name in ("GROUP", "SHORT"):
             patch.setattr(pooling, name, 2)
@@ -250,27 +253,63 @@ def test_a_tile_that_cannot_be_is_refused_by_text(asked, message):
         made.tile(**{"head": 0, "row0": 0, "col0": 0, "zoom": 0, **asked})
 
 
-@given(
-    rows=st.integers(1, 60),
-    cols=st.integers(1, 60),
-    zoom=st.integers(0, 6),
-    threads=st.integers(1, 9),
-)
-def test_tasks_are_whole_cells_that_cover_the_tile_once(rows, cols, zoom, threads):
+@given(rows=st.integers(1, 60), cols=st.integers(1, 60), zoom=st.integers(0, 6))
+def test_tasks_are_whole_cells_that_cover_the_tile_once(rows, cols, zoom):
     side = 2**zoom
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ROWS": 4, "COLS": 8, "BAND": 16}.items():
+        for name, value in {"ROWS": 4, "COLS": 8, "BAND": 16, "SPAN": 32}.items():
             patch.setattr(tiles, name, value)
-        tasks = list(tiles._tasks(range(5, 5 + rows), range(3, 3 + cols), side, threads))
+        tasks = list(tiles._tasks(range(5, 5 + rows), range(3, 3 + cols), side))
     covered = np.zeros((rows, cols), int)
     for own, wide in tasks:
         covered[own.start - 5 : own.stop - 5, wide.start - 3 : wide.stop - 3] += 1
         assert (own.start - 5) % max(side, 4) == 0
         assert (wide.start - 3) % max(side, 8) == 0
         assert len(own) <= max(side, 16)
+        assert len(wide) <= max(side, 32)
     assert (covered == 1).all()
-    most = -(-rows // max(side, 4)) * -(-cols // max(side, 8))
-    assert len(tasks) >= min(threads, most) / 2
+
+
+def test_a_thread_that_is_held_up_holds_up_its_own_task_alone(monkeypatch):
+    for name, value in {"ROWS": 4, "COLS": 8, "BAND": 4, "SPAN": 8, "SHARED_FROM": 0}.items():
+        monkeypatch.setattr(tiles, name, value)
+    monkeypatch.setattr(tiles, "available_cores", lambda: 2)
+    rows, cols, taken, others_are_done = range(16), range(24), [], threading.Event()
+    count = len(list(tiles._tasks(rows, cols, 1)))
+
+    def work(tasks):
+        for task in tasks:
+            taken.append(task)
+            if task == (range(4), range(8)):  # the first
+                assert others_are_done.wait(timeout=60)
+            elif len(taken) == count:
+                others_are_done.set()
+
+    tiles._share(work, rows, cols, 1)
+    assert sorted(map(str, taken)) == sorted(map(str, tiles._tasks(rows, cols, 1)))
+
+
+def test_the_largest_weights_need_one_exponential_a_cell(monkeypatch):
+    made, weights = record("causal, start")
+    sizes, original = [], tiles._exp
+    monkeypatch.setattr(tiles, "_exp", lambda scores: (sizes.append(scores.size), original(scores)))
+    mine = made.tile(2, 0, 0, 2, pool="max")
+    np.testing.assert_allclose(mine, dense_tile(weights[0, 2], 0, 0, 2, 256, "max"), rtol=1e-12)
+    assert sum(sizes) == mine.size
+
+
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_cells_of_nothing_that_is_seen_are_zero_and_nan_shows(pool):
+    made, _ = record("causal, start", dtype=np.float32)
+    made.lse = made.lse.copy()
+    made.lse[0, 1, 8:] = -np.inf
+    made.lse[0, 1, :2] = 500  # far above all scores
+    made.key[:, :, 5] = np.nan
+    tile = made.tile(1, 0, 0, 1, pool=pool)
+    assert (tile[4:] == 0).all()
+    assert (tile[0] == 0).all()
+    assert np.isnan(tile[2:4, 2]).all()  # queries 5 to 7 see key 5
+    assert (tile[:2, 2:] == 0).all()
 
 
 def test_blas_runs_on_one_thread_for_any_rectangle(monkeypatch):

@@ -788,7 +788,7 @@ def test_a_mask_that_is_asked_is_that_of_head_0_in_all_heads(monkeypatch, heads)
     inputs = {**family.inputs, "attention_mask": keep}
     with torch.no_grad(), capture(family.model, heads=heads, statistics=()) as recording:
         family.model(**inputs)
-    assert "_BoundRule" in repr(recording[0].mask)
+    assert "Rule(" in repr(recording[0].mask)
     for layer, expected in eager_weights("gpt2", inputs).items():
         chosen = expected if heads is None else expected[:, heads]
         np.testing.assert_allclose(weights_of(recording[layer]), chosen, rtol=0, atol=1e-5)

@@ -70,10 +70,12 @@ def test_tokens_come_one_by_one_with_the_weights_of_the_watched_head(served):
     body = {"text": SENTENCE, "tokens": 4, "layer": 1, "head": 2}
     lines = served.ask("/api/generate", body).body.decode().splitlines()
     events = [json.loads(line) for line in lines]
-    assert len(events) == 4
+    assert len(events) == 5
+    assert events[0]["tokens"] == SENTENCE.split()
+    assert events[-1] == {"text": SENTENCE + "".join(event["token"] for event in events[:-1])}
     mini = load_mini()
     ids = list(mini.encode(SENTENCE).ids)
-    for event in events:
+    for event in events[:-1]:
         assert event["id"] == int(mini(ids)[-1].argmax())
         weights = record_mini(mini, ids)[1].weights(2, -1)[0]
         np.testing.assert_allclose(event["weights"], weights, atol=1e-6)
@@ -95,7 +97,10 @@ MISTAKES = {
         {"text": "a" * 400_001},
         "the text has 400,001 characters; 400,000 are read at most here.",
     ),
-    "long": ({"text": "one " * 200}, "the embedded model reads at most 128 tokens"),
+    "long": (
+        {"text": "one " * 200},
+        "The model reads at most 128 tokens and the text has 200. Shorten it.",
+    ),
     "model": (
         {"text": "a", "model": "/etc/passwd"},
         "model must be one of mini; got '/etc/passwd'.",
@@ -136,7 +141,7 @@ def test_a_body_that_is_no_object_is_told(served, body):
         ("layers/0/heads/0/tile?col=1e3", "col must be a whole number from 0 to 46; got '1e3'."),
         ("layers/0/heads/0/tile?zoom=41", "zoom must be a whole number from 0 to 40; got 41."),
         ("layers/0/heads/0/tile?size=0", "size must be a whole number from 1 to 1024; got 0."),
-        ("layers/0/heads/0/tile?pool=sum", "pool must be one of mean, max; got 'sum'."),
+        ("layers/0/heads/0/tile?pool=sum", "pool must be one of mean, max, both; got 'sum'."),
         ("layers/0/heads/0/row", "row is missing: a whole number from 0 to 46."),
         ("layers/0/heads/0/pair?row=0", "col is missing: a whole number from 0 to 46."),
     ],

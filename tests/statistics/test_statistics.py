@@ -409,6 +409,30 @@ def test_bins_of_a_given_width_are_square_however_long_the_sides_are():
             np.testing.assert_array_equal(found["overview_max"][:, row, col], own.max((1, 2)))
 
 
+@pytest.mark.parametrize("first_row", [0, 1, 3])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_bins_may_begin_before_the_first_query(library, first_row):
+    weights = np.random.default_rng(37).random((2, 11, 7)).astype(library[1])
+    found = fold_whole(Overview(width=4, first_row=first_row), weights, library, block=3)
+    padded = np.concatenate([np.zeros((2, first_row, 7)), weights], axis=1)
+    rows = -(-(11 + first_row) // 4)
+    assert found["overview_mean"].shape == found["overview_max"].shape == (2, rows, 2)
+    for row in range(rows):
+        for col in range(2):
+            own = padded[:, 4 * row : 4 * row + 4, 4 * col : 4 * col + 4]
+            np.testing.assert_allclose(found["overview_mean"][:, row, col], own.mean((1, 2)), 1e-6)
+            np.testing.assert_array_equal(found["overview_max"][:, row, col], own.max((1, 2)))
+
+
+@pytest.mark.parametrize("asked", [{"first_row": 4, "width": 4}, {"first_row": 1}])
+def test_a_first_row_stands_within_the_first_bin(asked):
+    with pytest.raises(InputError, match=r"whole number from 0 to width − 1, \d here; got \d"):
+        Overview(**asked)
+    for bad in (-1, 1.5, True, None):
+        with pytest.raises(InputError, match=r"^first_row, where in the first bin query 0 stands"):
+            Overview(width=4, first_row=bad)
+
+
 def test_a_key_named_twice_counts_once_and_the_order_does_not_matter():
     weights = np.arange(1.0, 8.0).reshape(1, 1, 7) / 28
     for keys in ([6, 0, 6], np.array([0, 6]), {6, 0}):
@@ -677,6 +701,15 @@ def test_reductions_are_those_of_the_weights_whatever_was_asked_before(library):
             np.testing.assert_allclose(total[:, 1], weights[:, 4:11].sum(1), **close)
         for found, wanted in zip(block.columns, columns, strict=True):
             np.testing.assert_allclose(to_numpy(found), wanted, **close)
+    for ahead in (-40, -13, -1, 0, 3, 26, 60):
+        own = [weights[:, i, j] for i in range(26) if 0 <= (j := i + 13 + ahead - 6) < 37]
+        at = [i for i in range(26) if 0 <= i + 13 + ahead - 6 < 37]
+        diagonal = np.zeros((2, 26))
+        diagonal[:, at] = np.transpose(own) if own else 0
+        np.testing.assert_array_equal(to_numpy(block.diagonal(ahead)), diagonal)
+    for key in (0, 5, 6, 42, 43, 49):
+        column = weights[..., key - 6] if 6 <= key < 43 else np.zeros((2, 26))
+        np.testing.assert_array_equal(to_numpy(block.on_key(key)), column)
     largest, keys = map(to_numpy, block.largest)
     np.testing.assert_array_equal(largest, weights.max(-1))
     np.testing.assert_array_equal(keys, 6 + weights.argmax(-1))

@@ -81,6 +81,17 @@ def test_orders():
     assert [line.split()[1] for line in table(without, sort="max")[1:3]] == ["1", "0"]
 
 
+def test_heads_without_a_role_are_counted_last():
+    roles = [OTHER, OTHER, OTHER, "sink", "induction", "induction"]
+    lines = table([row(head=head, role=role) for head, role in enumerate(roles)])
+    assert lines[-1] == "Roles: induction 2 · sink 1 · other 3"
+
+
+def test_large_numbers_have_no_decimals_on_either_side_of_zero():
+    lines = table([row(offset=-1234.4), row(head=1, offset=-1.5), row(head=2, offset=987.6)])
+    assert [line.split()[-1] for line in lines[1:4]] == ["-1234", "-1.50", "988"]
+
+
 def test_every_order_is_known_and_others_are_refused():
     for sort in SORTED_BY:
         check_sort(sort, words("en"))

@@ -11,8 +11,11 @@ from atento.cli.diff import diff
 from atento.cli.doctor import doctor
 from atento.cli.explain import explain
 from atento.cli.heads import heads
+from atento.cli.index import index
 from atento.cli.inspect import inspect
 from atento.cli.output import ReaderLeft
+from atento.cli.search import search
+from atento.cli.serve import serve
 
 __all__ = ["app", "main"]
 
@@ -34,6 +37,9 @@ app.command()(explain)
 app.command()(inspect)
 app.command()(heads)
 app.command()(diff)
+app.command()(search)
+app.add_typer(index)
+app.command()(serve)
 app.command()(doctor)
 
 # UsageError's parent: whatever typer raises about how it was called

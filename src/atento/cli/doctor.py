@@ -19,6 +19,7 @@ PARTS = (
     ("uvicorn", "serve"),
     ("faiss-cpu", "search"),
     ("numba", "fast"),
+    ("scikit-learn", "learn"),
 )
 
 

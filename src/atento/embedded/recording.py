@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from atento.embedded.model import LayerRun, Mini
+from atento.embedded.model import LayerRun, Mini, Run
 from atento.masks import Causal
 from atento.reading.layer import LayerRecord
 from atento.reading.recording import Recording
@@ -27,6 +27,7 @@ def record_mini(
     heads: Sequence[int] | None = None,
     statistics: Any = None,
     off: Collection[tuple[int, int]] = (),
+    run: Run | None = None,
 ) -> Recording:
     """Run the model on token ids and keep what its attention was.
 
@@ -37,18 +38,20 @@ def record_mini(
         heads: which of each layer; None: all.
         statistics: as in `atento.survey`.
         off: heads that are switched off, as in `Mini.run`.
+        run: what `Mini.run` returned for these ids and ``off``, where it ran already.
 
     >>> from atento.embedded import load_mini
     >>> mini = load_mini()
     >>> record_mini(mini, mini.encode("Hola, México!").ids)[0].shape
     (1, 4, 4, 4)
     """
-    runs = zip(layer_names(mini), mini.run(ids, off=off).layers, strict=True)
+    run = run or mini.run(ids, off=off)
+    runs = zip(layer_names(mini), run.layers, strict=True)
     tokens = np.asarray(ids)[None]
     return Recording(
         [
-            _record(name, run, tokens, heads, statistics)
-            for name, run in runs
+            _record(name, layer, tokens, heads, statistics)
+            for name, layer in runs
             if layers is None or name in layers
         ],
         token_ids=tokens,

@@ -12,18 +12,18 @@ changes no weight beyond rounding.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from atento.equation.blas import available_cores, one_blas_thread
+from atento.equation.blas import available_cores
 from atento.equation.computed import Computed
 from atento.equation.dropout import kept
 from atento.equation.request import Request
+from atento.equation.running import SAFE_SCORE, Running
+from atento.equation.workers import share_out
 from atento.masks import ALL, NONE, Coverage, Mask
 from atento.positions.distance_bias import DistanceBias
 
@@ -34,9 +34,6 @@ Array = npt.NDArray[Any]
 ROWS, COLS = 512, 512
 """Queries × keys in a block: with the scores of a block (1 MB in float32) and the keys and values
 that it reads, about a half of a core's second-level cache is filled."""
-
-SAFE_SCORE = 24.0
-"""Below this bound exp(±score) lies in 1e±11: sums and products keep their precision."""
 
 SAFE_VALUE = 1e20
 """And values up to this size cannot overflow when multiplied by such a weight."""
@@ -84,35 +81,16 @@ def stream(request: Request) -> Computed:
     Tq, Tk = request.weights_shape[-2:]
     if (not output.size and not lse.size) or Tk == 0:
         return Computed(output, lse)
-    tasks = _tasks(request, output, lse)
-    lock = Lock()
-    stop = False
 
-    def work() -> None:
+    def work(tasks: Iterator[tuple[_Head, range]]) -> None:
         buffers = _Buffers(request)
-        while not stop:
-            with lock:
-                task = next(tasks, None)
-            if task is None:
-                return
-            head, rows = task
-            # NaN and ∞ in the inputs are passed on as numbers are, without NumPy's warnings.
-            with np.errstate(all="ignore"):
+        # NaN and ∞ in the inputs are passed on as numbers are, without NumPy's warnings.
+        with np.errstate(all="ignore"):
+            for head, rows in tasks:
                 _attend(request, head, rows, buffers)
 
     blocks = len(range(0, Tq, ROWS)) * int(np.prod(request.query.shape[:-2]))
-    threads = min(available_cores(), blocks)
-    with one_blas_thread():
-        if threads == 1:
-            work()
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                futures = [pool.submit(work) for _ in range(threads)]
-                try:
-                    for future in futures:
-                        future.result()
-                finally:
-                    stop = True
+    share_out(_tasks(request, output, lse), work, threads=min(available_cores(), blocks))
     return Computed(output, lse)
 
 
@@ -170,7 +148,7 @@ def _attend(request: Request, head: _Head, rows: range, buffers: _Buffers) -> No
     span = slice(rows.start, rows.stop)
     query = buffers.query[: len(rows)]
     np.multiply(head.query[span], request.scale, out=query, casting="same_kind")
-    state = _Running(len(rows), head.value.shape[-1], query.dtype)
+    state = Running(len(rows), head.value.shape[-1], query.dtype)
     bounded = _bounded(request, head, query)
     Tk = request.key.shape[-2]
     for start in range(0, Tk, COLS):
@@ -226,68 +204,6 @@ def _scores(
     return scores
 
 
-class _Running:
-    """What is kept of the blocks that have passed, for each query of the block.
-
-    Attributes:
-        shift: m, what is subtracted from the scores before exp. At most SAFE_SCORE below the
-            largest score so far; 0 until a first key was seen.
-        total, summed: Σ exp(score − m) and Σ exp(score − m) value.
-        seen: whether any key was seen.
-    """
-
-    def __init__(self, rows: int, features: int, dtype: Any) -> None:
-        self.shift = np.zeros((rows, 1), dtype)
-        self.total = np.zeros((rows, 1), dtype)
-        self.summed = np.zeros((rows, features), dtype)
-        self.seen = np.zeros((rows, 1), bool)
-        self.all_seen = False
-        self.lowest = LOWEST[np.dtype(dtype).char]
-
-    def see(self, visible: Array | None) -> None:
-        """Note which queries saw a key, where no maximum is needed."""
-        if not self.all_seen:
-            if visible is None:
-                self.seen[:] = True
-            else:
-                self.seen |= visible.any(axis=1, keepdims=True)
-            self.all_seen = bool(self.seen.all())
-
-    def shifted(self, scores: Array, visible: Array | None) -> Array:
-        """The scores minus m; m rises first where this block is the first, or far higher.
-
-        A maximum over all is four times cheaper than one for each row, so rows are looked at
-        one by one only when something in the block has outgrown m.
-        """
-        scores -= self.shift
-        if not (self.all_seen and scores.max() <= SAFE_SCORE):  # NaN is not <=
-            scores = self._raise_shift(scores, visible)
-        # exp is tens of times slower where its result is subnormal, and such a weight is lost in
-        # the sum anyway. What the mask hides is set to 0 after.
-        if not scores.min() >= self.lowest:
-            np.maximum(scores, self.lowest, out=scores)
-        return scores
-
-    def _raise_shift(self, scores: Array, visible: Array | None) -> Array:
-        if visible is not None:
-            scores = np.where(visible, scores, -np.inf)
-        top = scores.max(axis=1, keepdims=True)
-        # A query that has seen nothing takes this block's maximum; others only a higher one.
-        rise = np.where(self.seen, np.maximum(top, 0), np.where(top == -np.inf, 0, top))
-        shrink = np.where(self.seen, np.exp(-rise), 0)
-        self.total *= shrink
-        self.summed *= shrink
-        self.shift += rise
-        self.seen |= top != -np.inf
-        self.all_seen = bool(self.seen.all())
-        scores -= rise
-        return scores
-
-
-LOWEST: dict[str, Any] = {"f": np.float32(-87.0), "d": np.float64(-708.0)}
-"""exp of these is close to the last normal number."""
-
-
 def _weighted_values(
     head: _Head, weights: Array, cols: range, visible: Array | None, buffers: _Buffers
 ) -> Array:
@@ -304,7 +220,7 @@ def _weighted_values(
     return product
 
 
-def _finish(request: Request, head: _Head, span: slice, state: _Running) -> None:
+def _finish(request: Request, head: _Head, span: slice, state: Running) -> None:
     """Output = summed / total, and the logarithm of the total; the sink joins the total here."""
     shift, total, summed, seen = state.shift, state.total, state.summed, state.seen
     if head.sink is not None:

@@ -11,19 +11,23 @@ if TYPE_CHECKING:
     from atento.lm.config import PRESETS, TransformerConfig
     from atento.lm.generating import Sampling, generate
     from atento.lm.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
+    from atento.lm.training import Run, TrainingSettings, train
     from atento.lm.transformer import Transformer
 
 __all__ = [
     "PRESETS",
     "BPETokenizer",
     "CharTokenizer",
+    "Run",
     "Sampling",
+    "TrainingSettings",
     "Transformer",
     "TransformerConfig",
     "generate",
     "load_model",
     "load_tokenizer",
     "save_model",
+    "train",
 ]
 
 _HOME = {
@@ -37,6 +41,9 @@ _HOME = {
     "generate": "generating",
     "load_model": "checkpoints",
     "save_model": "checkpoints",
+    "Run": "training",
+    "TrainingSettings": "training",
+    "train": "training",
 }
 
 

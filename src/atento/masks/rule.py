@@ -92,6 +92,9 @@ class _BoundRule(Mask):
             return np.zeros((*self.sizes, len(rows), len(cols)), bool)
         return np.stack(blocks).reshape(*self.sizes, len(rows), len(cols))
 
+    def __repr__(self) -> str:
+        return repr(Rule(self.f))
+
     def _pairs(self, index: tuple[int, ...], rows: range, cols: range) -> BoolArray:
         batches = self.sizes[:-1]
         batch = int(np.ravel_multi_index(index[:-1], batches)) if prod(batches) > 1 else 0

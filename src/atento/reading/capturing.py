@@ -1,7 +1,6 @@
 """`capture(model)`: every attention call of a model is seen, and what is wanted of it is kept."""
 # ruff: noqa: E402 - a missing torch is asked for in words, before anything imports it
 
-import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +22,7 @@ from atento.positions.distance_bias import DistanceBias
 from atento.reading.call import AttentionCall
 from atento.reading.changing import ROOT, Changing
 from atento.reading.image_tokens import grid_of
+from atento.reading.key_prints import prints_of
 from atento.reading.layer import LayerRecord
 from atento.reading.layer_names import named_attention, side_of
 from atento.reading.log_sum_exp import request_of
@@ -32,6 +32,7 @@ from atento.reading.pyramid import bin_width, overview_statistic
 from atento.reading.recording import Recording
 from atento.reading.some_heads import some_heads
 from atento.reading.spare_memory import give_back
+from atento.reading.token_ids import TokenIds
 from atento.reading.watching import Place, Watch, watching
 from atento.reading.ways import interface, own_modules
 from atento.statistics.folding import fold
@@ -158,7 +159,7 @@ class _Capture(Changing):
         super().__init__(model, interventions)
         self.recording = Recording()
         self.watch: Watch | None = None
-        self.tokens = _Tokens(self.recording, self.paths)
+        self.tokens = TokenIds(self.recording, self.paths)
         as_statistics(statistics, with_tokens=True)  # refused before the model runs
 
     def skip(self, layer: str, error: AtentoError) -> None:
@@ -221,6 +222,7 @@ class _Capture(Changing):
             way=call.way,
             query=self._stored(call.query) if kept else None,
             key=self._stored(call.key) if kept else None,
+            key_prints=None if kept else prints_of(call.key),
             lse=as_numpy(lse),
             mask=request.mask,
             scale=request.scale,
@@ -371,68 +373,3 @@ def _unseen(model: torch.nn.Module, seen: Iterable[str]) -> list[str]:
 
 def _is_within(path: str, outer: str) -> bool:
     return not outer or path == outer or path.startswith(f"{outer}.")
-
-
-class _Tokens:
-    """The token ids that came in with the calls of the model, each side's by itself."""
-
-    def __init__(self, recording: Recording, paths: dict[torch.nn.Module, str]) -> None:
-        self.recording, self.paths = recording, paths
-        self.latest: dict[str | None, torch.Tensor] = {}
-        self.so_far: dict[str | None, torch.Tensor] = {}
-
-    def of(self, call: AttentionCall, place: Place) -> Any:
-        """Those of the call's keys, (batch, token); None where they are not known."""
-        ids = self._given(place, call.side)
-        if call.kind != "self" or ids is None or ids.ndim != 2:
-            return None
-        batch, _, Tq, _ = call.query.shape
-        if tuple(ids.shape) != (batch, Tq):
-            return None
-        self._note(call, ids)
-        keys, Tk = self.so_far[call.side], call.key.shape[2]
-        missing = Tk - keys.shape[1]
-        if missing > 0:  # room in a cache for tokens to come
-            keys = torch.nn.functional.pad(keys, (0, missing), value=-1)
-        return keys[:, keys.shape[1] - Tk :]
-
-    def _note(self, call: AttentionCall, ids: torch.Tensor) -> None:
-        side, first = call.side, call.first_query
-        if self.latest.get(side) is ids:
-            return
-        self.latest[side] = ids
-        before, back = self.so_far.get(side), False
-        if first and before is not None and before.shape[0] == ids.shape[0]:
-            first = min(first, before.shape[1])
-            back = first < before.shape[1]  # guesses were taken back: a further pass
-            ids = torch.cat([before[:, :first], ids.to(before.device)], dim=1)
-        self.so_far[side] = ids
-        if side != "decoder" or None in self.latest:
-            new = ids if back else ids[:, ids.shape[1] - call.query.shape[2] :]
-            self.recording.add_token_ids(to_numpy(new), 0 if back else first)
-
-    def _given(self, place: Place, side: str | None) -> torch.Tensor | None:
-        """What the outermost module of the model was called with."""
-        for module, args, kwargs in place.modules:
-            if module in self.paths:
-                ids = _argument(module, args, kwargs, side)
-                integer = isinstance(ids, torch.Tensor) and not (
-                    ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
-                )
-                return ids if integer else None
-        return None
-
-
-def _argument(
-    module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], side: str | None
-) -> Any:
-    try:
-        named = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
-    except (TypeError, ValueError):
-        named = {}
-    given = {**named, **named.get("kwargs", {}), **kwargs}
-    if side == "decoder" and "decoder_input_ids" in given:
-        return given["decoder_input_ids"]
-    if "input_ids" in given:
-        return given["input_ids"] if side != "decoder" or "decoder_input_ids" not in named else None
-    return args[0] if args and isinstance(args[0], torch.Tensor) else None

@@ -10,6 +10,7 @@ from atento._arrays import to_numpy
 from atento.masks import ALL, NONE, Causal, Coverage, Explicit, Mask, Window
 from atento.masks.band import Band
 from atento.masks.mask import Both, Tile
+from atento.reading.key_prints import latest_prints, same_prints
 from atento.reading.layer import LayerRecord
 from atento.reading.pyramid import joined_overview
 from atento.reading.tiles import BiasTile, bias_of
@@ -81,6 +82,9 @@ def _same_keys(
     record: LayerRecord, new: LayerRecord, heads: slice, keys: slice, nearly: bool = False
 ) -> bool:
     """Whether these of the recorded keys are the call's too, to the bit or about so."""
+    if record.key_prints is not None and new.key_prints is not None:
+        old, found = record.key_prints[:, keys], new.key_prints[:, : record.keys][:, keys]
+        return same_prints(old, found, NEAR if nearly else 0.0)
     if record.key is None or new.key is None:
         return True
     if record.key.shape[1::2] != new.key.shape[1::2]:
@@ -111,6 +115,8 @@ def grow(record: LayerRecord, new: LayerRecord) -> None:
     if record.query is not None:
         record.query = _appended(record, "query", start, new.query)
         record.key = new.key
+    if record.key_prints is not None:
+        record.key_prints = latest_prints(record.key_prints, new.key_prints)
     record.lse = _appended(record, "lse", start, new.lse)
     record.key_length = longer
 

@@ -1,21 +1,23 @@
 """What is kept of one layer: enough to compute any of its weights again, exactly."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from atento._errors import InputError, ShapeError
+from atento._errors import InputError
 from atento.masks import Mask
+from atento.reading.layer_shapes import check_numbers, check_shapes
 from atento.reading.patches import PatchGrid, as_grid
 from atento.reading.pyramid import MAPS, Pyramid, pyramid_of
 from atento.reading.spans import Span, position, positions, whole_number
 from atento.reading.tiles import MOST_PAIRS, HeadWeights, bias_of, pooled, tile_shape
 from atento.records import Pictured
 
-__all__ = ["LayerRecord", "Span", "check_numbers", "check_shapes"]
+__all__ = ["LayerRecord", "Span"]
 
 Array = npt.NDArray[Any]
 
@@ -40,6 +42,7 @@ class LayerRecord(Pictured):
         axes: the axes of each statistic, without batch.
         key_length: the number of keys, where neither keys nor statistics of keys were kept.
         head_numbers: which query heads of the model these are; all functions take these numbers.
+        key_prints: (batch, key), a number of each key, where the keys themselves were not kept.
         bin_width: queries and keys of a bin of the overview, where that can be joined with that of
             the calls that follow; None where it was asked for otherwise.
         room: spare memory behind arrays that grow while a model generates.
@@ -61,6 +64,7 @@ class LayerRecord(Pictured):
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     key_length: int | None = None
     head_numbers: tuple[int, ...] = ()
+    key_prints: Any = None
     bin_width: int | None = None
     room: dict[str, Any] = field(default_factory=dict, init=False)
 
@@ -282,6 +286,21 @@ class LayerRecord(Pictured):
                 )
         return position("head", head, self.heads, f"heads in layer {self.layer!r}")
 
+    def as_it_stands(self) -> "LayerRecord":
+        """The record as it is now: growth puts new arrays in it, or writes behind what there is.
+
+        Only the last bins of an overview, where the text ends within them, are added to in place.
+        """
+        still = copy(self)
+        still.room = {}
+        width = self.bin_width or 1
+        if self.queries % width or self.keys % width:
+            still.statistics = {
+                name: array.copy() if "row bin" in self.axes[name] else array
+                for name, array in self.statistics.items()
+            }
+        return still
+
     def check(self) -> None:
         """See that the arrays fit together, and fix the mask for their shape.
 
@@ -305,77 +324,6 @@ class LayerRecord(Pictured):
             f"LayerRecord({self.layer!r}, {self.kind}, batch={B}, head={H}, query={Tq}, key={Tk}, "
             f"statistics: {', '.join(self.statistics) or 'none'})"
         )
-
-
-def check_shapes(
-    layer: str,
-    arrays: Mapping[str, tuple[int, ...]],
-    statistics: Mapping[str, tuple[int, ...]],
-    axes: Mapping[str, tuple[str, ...]],
-) -> None:
-    """See that arrays of these shapes belong to one layer.
-
-    Args:
-        layer: its name, for messages.
-        arrays: the shapes of "lse", and of "query" and "key" where they were kept.
-        statistics: the shape of each.
-        axes: the axes of each, without batch.
-
-    Raises:
-        ShapeError: which one does not fit.
-    """
-    where = f"layer {layer!r}: "
-    lse = arrays["lse"]
-    if len(lse) != 3:
-        raise ShapeError(f"{where}lse must have the axes (batch, head, query); got shape {lse}.")
-    B, H, Tq = lse
-    sizes = {"head": H, "query": Tq}
-    if ("query" in arrays) != ("key" in arrays):
-        raise ShapeError(f"{where}query and key are kept both or neither.")
-    if "query" in arrays:
-        query, key = arrays["query"], arrays["key"]
-        if len(query) != 4 or query[:3] != lse:
-            raise ShapeError(
-                f"{where}query must be (batch, head, query, feature) with lse's {lse} in front; "
-                f"got {query}."
-            )
-        if len(key) != 4 or key[0] != B or key[3] != query[3] or not key[1] or H % key[1]:
-            raise ShapeError(
-                f"{where}key must be (batch, key head, key, feature) that fits query {query}, "
-                f"with query heads a multiple of key heads; got {key}."
-            )
-        sizes["key"] = key[2]
-    for name, shape in statistics.items():
-        if name not in axes:
-            raise ShapeError(f"{where}the axes of the statistic {name!r} are not said.")
-        if len(shape) != 1 + len(axes[name]) or shape[0] != B:
-            raise ShapeError(
-                f"{where}the statistic {name!r} must have the axes (batch, "
-                f"{', '.join(axes[name])}) for {B} batch items; got shape {shape}."
-            )
-        for axis, size in zip(axes[name], shape[1:], strict=True):
-            # The first that has keys says how many, where the keys themselves were not kept.
-            expected = sizes.setdefault(axis, size) if axis == "key" else sizes.get(axis, size)
-            if size != expected:
-                raise ShapeError(
-                    f"{where}the statistic {name!r} has size {size} on its axis {axis}, where "
-                    f"{expected} was expected."
-                )
-
-
-def check_numbers(layer: str, numbers: Sequence[int], heads: int, bin_width: int | None) -> None:
-    """See that each head has one number of its own, and that bins are a power of two wide.
-
-    Raises:
-        ShapeError: which of them does not fit.
-    """
-    if len(numbers) != heads or len(set(numbers)) != heads:
-        raise ShapeError(
-            f"layer {layer!r}: head_numbers must be {heads} different numbers, one for each head; "
-            f"got {tuple(numbers)}."
-        )
-    if bin_width is not None and (bin_width < 1 or bin_width & (bin_width - 1)):
-        raise ShapeError(f"layer {layer!r}: bin_width must be a power of two; got {bin_width}.")
 
 
 def _picked(weights: HeadWeights, rows: range, cols: range) -> Array:

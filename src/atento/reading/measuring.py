@@ -13,6 +13,7 @@ from atento._errors import InputError
 from atento.reading.effect import Effect, Prediction, change_of
 from atento.reading.interventions.applying import Applying
 from atento.reading.running_again import run_again
+from atento.reading.spans import position as item_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,11 +143,7 @@ def _states(output: Any) -> torch.Tensor:
 
 
 def _item(tensor: torch.Tensor, batch: int) -> torch.Tensor:
-    if isinstance(batch, bool) or not isinstance(batch, int):
-        raise InputError(f"batch must be a whole number; got {batch!r}.")
-    if not -tensor.shape[0] <= batch < tensor.shape[0]:
-        raise InputError(f"there are {tensor.shape[0]} batch items; got batch {batch}.")
-    return tensor[batch]
+    return tensor[item_at("batch", batch, tensor.shape[0], "batch items")]
 
 
 def _from_the_end(position: Any, length: int, recording: Recording) -> int:
@@ -186,7 +183,7 @@ def _class_id(recording: Recording, name: str) -> int:
 
 
 def _id_of(recording: Recording, text: str) -> int:
-    tokenizer = recording._tokenizer
+    tokenizer = recording.token_names.tokenizer
     if tokenizer is None or not hasattr(tokenizer, "encode"):
         raise InputError(
             f"the token {text!r} is a text, and no tokenizer is known: give the token's id, or "

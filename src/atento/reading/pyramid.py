@@ -19,14 +19,13 @@ where those of the record do (`overview_statistic`), and the record's maps have 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from atento.reading.pooling import pair_counts, pool_axis
-from atento.statistics.block import Block
 from atento.statistics.overview import Overview
 
 if TYPE_CHECKING:
@@ -160,27 +159,7 @@ def overview_statistic(width: int, above: int = 0) -> Overview:
         above: how many queries of earlier calls the record has that this call continues: the
             first bin begins with those of them that are in one bin with the call's first query.
     """
-    inside = above % width
-    return _Below(width, inside) if inside else Overview(width=width)
-
-
-class _Below(Overview):
-    """Bins that begin some queries before the first one; those of earlier calls count as 0."""
-
-    def __init__(self, width: int, inside: int) -> None:
-        super().__init__(width=width)
-        self.inside = inside
-
-    def _begin(self) -> None:
-        self.extent = replace(self.extent, queries=self.extent.queries + self.inside)
-        super()._begin()
-
-    def asks(self) -> tuple[()]:
-        return ()  # the block's own row bins begin elsewhere
-
-    def update(self, block: Block) -> None:
-        rows = range(block.rows.start + self.inside, block.rows.stop + self.inside)
-        super().update(Block(self.extent, block.heads, rows, block.cols, block.weights, None))
+    return Overview(width=width, first_row=above % width)
 
 
 def joined_overview(record: LayerRecord, new: LayerRecord) -> dict[str, Array]:

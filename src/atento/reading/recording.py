@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from atento._arrays import to_numpy
-from atento._errors import InputError, ShapeError
+from atento._errors import InputError
 from atento.reading.comparison import Comparison, compared
 from atento.reading.growth import continues, grow
 from atento.reading.patches import PatchGrid, grid_among
+from atento.reading.token_names import Names, TokenNames, as_ids
 from atento.records import Pictured
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    import numpy as np
+    import numpy.typing as npt
 
     from atento.reading.effect import Effect
     from atento.reading.layer import LayerRecord
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from atento.reading.sweep import Sweep
 
 __all__ = ["Comparison", "Recording"]
-
-Names = list[str] | list[list[str]]
 
 
 class Origin(Protocol):
@@ -57,6 +56,7 @@ class Recording(Pictured):
         tokens: the tokens' texts, as `name_tokens` takes them.
 
     Attributes:
+        token_names: token ids of all passes, and what names them.
         origin: what the model was called with, while it is known: `effect` runs it again.
     """
 
@@ -70,9 +70,7 @@ class Recording(Pictured):
         self._records = list(layers)
         self._latest = {record.layer: record for record in self._records}
         self.skipped = list(skipped)
-        self._ids: list[npt.NDArray[np.int64]] = []
-        self._names: Names | None = None
-        self._tokenizer: Any = None
+        self.token_names = TokenNames()
         self.origin: Any = None
         if token_ids is not None:
             self.token_ids = token_ids
@@ -117,22 +115,31 @@ class Recording(Pictured):
         return [self._one_pass(k, layers, len(grouped)) for k, layers in enumerate(grouped)]
 
     def _one_pass(self, k: int, layers: list[LayerRecord], count: int) -> Recording:
-        ids = None
-        if self._ids and count % len(self._ids) == 0:
-            ids = self._ids[k * len(self._ids) // count]
-        part = Recording(layers, ids, self.skipped)
-        part._tokenizer = self._tokenizer
-        part._names = self._names if k == 0 else None
+        part = Recording(layers, skipped=self.skipped)
+        part.token_names = self.token_names.of_pass(k, count)
         return part
+
+    def as_it_stands(self) -> Recording:
+        """A recording of what is there now: what is read after leaves it as it is.
+
+        Arrays are shared as long as nothing is written into them.
+        """
+        still = copy(self)
+        still._records = [record.as_it_stands() for record in self._records]
+        still._latest = {record.layer: record for record in still._records}
+        still.token_names = self.token_names.copy()
+        still.skipped = list(self.skipped)
+        return still
 
     @property
     def token_ids(self) -> npt.NDArray[np.int64] | None:
         """(batch, token) of the first pass, or None when they were not given."""
-        return self._ids[0] if self._ids else None
+        ids = self.token_names.ids
+        return ids[0] if ids else None
 
     @token_ids.setter
     def token_ids(self, ids: Any) -> None:
-        self._ids = [] if ids is None else [_token_ids(ids)]
+        self.token_names.ids = [] if ids is None else [as_ids(ids)]
 
     def add_token_ids(self, ids: Any, first: int = 0) -> None:
         """Note the token ids of one forward pass.
@@ -142,12 +149,7 @@ class Recording(Pictured):
             first: the position of the first of them. Where the ids so far end, these are appended
                 (cached decoding); otherwise they are those of a further pass.
         """
-        ids = _token_ids(ids)
-        last = self._ids[-1] if self._ids else None
-        if last is not None and first == last.shape[1] > 0 and len(last) == len(ids):
-            self._ids[-1] = np.concatenate([last, ids], axis=1)
-        else:
-            self._ids.append(ids)
+        self.token_names.add(ids, first)
 
     @property
     def tokens(self) -> Names:
@@ -155,13 +157,7 @@ class Recording(Pictured):
 
         Empty when neither is known.
         """
-        if self._names is not None:
-            return self._names
-        ids = self.token_ids
-        if ids is None:
-            return []
-        named = [_named(self._tokenizer, row.tolist()) for row in ids]
-        return named[0] if len(named) == 1 else named
+        return self.token_names.texts()
 
     def name_tokens(self, names: Any) -> None:
         """Give tokens their texts.
@@ -175,43 +171,15 @@ class Recording(Pictured):
             ShapeError: when there are more or fewer texts than tokens.
             InputError: for anything else, or a tokenizer without token ids.
         """
-        if isinstance(names, Sequence) and not isinstance(names, str):
-            self._names = self._checked_names(list(names))
-            return
-        if not any(hasattr(names, way) for way in TOKENIZER_WAYS):
-            raise InputError(
-                "name_tokens takes a list of texts or a tokenizer (with one of "
-                f"{', '.join(TOKENIZER_WAYS)}); got {type(names).__name__}."
-            )
-        if self.token_ids is None:
-            raise InputError(
-                "this recording has no token ids that the tokenizer could name: give the texts "
-                "as a list, or set recording.token_ids first."
-            )
-        self._tokenizer, self._names = names, None
-
-    def _checked_names(self, names: list[Any]) -> Names:
-        rows = [list(row) for row in names] if _is_nested(names) else [names]
-        batch, length = self._expected_tokens()
-        if not all(isinstance(text, str) for row in rows for text in row):
-            raise InputError("name_tokens: every token's text must be a str.")
-        if batch is not None and len(rows) not in (1, batch):
-            raise ShapeError(f"name_tokens: {len(rows)} lists of texts for {batch} batch items.")
-        for row in rows:
-            if length is not None and len(row) != length:
-                raise ShapeError(
-                    f"name_tokens: {len(row)} texts for {length} tokens. Special tokens and "
-                    "padding need a text too."
-                )
-        return rows[0] if len(rows) == 1 else rows
+        self.token_names.name(names, *self._expected_tokens())
 
     def _expected_tokens(self) -> tuple[int | None, int | None]:
-        if self._ids:
-            return self._ids[0].shape
+        ids = self.token_ids
+        if ids is not None:
+            return ids.shape
         if not self._records:
             return None, None
-        first = self[0]
-        return first.batch, max(layer.queries for layer in self)
+        return self[0].batch, max(layer.queries for layer in self)
 
     @property
     def patches(self) -> PatchGrid | None:
@@ -395,9 +363,6 @@ class Recording(Pictured):
         return f"Recording({len(layers)} layers{further}{skipped})"
 
 
-TOKENIZER_WAYS = ("convert_ids_to_tokens", "id_to_token", "decode")
-
-
 def _by_pass(records: Iterable[LayerRecord]) -> list[list[LayerRecord]]:
     """The k-th record of every layer, for each k."""
     runs: dict[str, int] = {}
@@ -416,32 +381,3 @@ def _there_are(layers: list[LayerRecord]) -> str:
         return "Nothing was recorded yet."
     named = ", ".join(f"{i}: {record.layer}" for i, record in enumerate(layers))
     return f"There are {len(layers)}: {named}."
-
-
-def _token_ids(ids: Any) -> npt.NDArray[np.int64]:
-    array = to_numpy(ids)
-    if array.dtype.kind not in "iu":
-        raise InputError(f"token_ids must be whole numbers; got {array.dtype}.")
-    if array.ndim == 1:
-        array = array[None]
-    if array.ndim != 2:
-        raise ShapeError(f"token_ids must be (batch, token) or (token,); got {array.shape}.")
-    return array.astype(np.int64)
-
-
-def _is_nested(names: list[Any]) -> bool:
-    return bool(names) and all(isinstance(row, list | tuple) for row in names)
-
-
-def _named(tokenizer: Any, ids: list[int]) -> list[str]:
-    if tokenizer is None:
-        return [str(i) for i in ids]
-    if hasattr(tokenizer, "convert_ids_to_tokens"):
-        return [str(text) for text in tokenizer.convert_ids_to_tokens(ids)]
-    if hasattr(tokenizer, "id_to_token"):
-        return [_or_id(tokenizer.id_to_token(i), i) for i in ids]
-    return [str(tokenizer.decode([i])) for i in ids]
-
-
-def _or_id(text: str | None, i: int) -> str:
-    return str(i) if text is None else text

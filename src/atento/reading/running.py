@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
-from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -17,13 +16,16 @@ from atento.masks import Coverage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from atento.reading.layer import LayerRecord
     from atento.reading.recording import Recording
 
-__all__ = ["CHUNK", "Reading", "read_tokens"]
+__all__ = ["Reading", "chunk_for", "read_tokens"]
 
-CHUNK = 1024
+MOST, FEWEST = 1024, 128
 """Tokens in a chunk, unless said otherwise."""
+
+PAIRS = 2**23
+"""Pairs of a chunk's tokens with all others: transformers makes a mask of them, and torch makes
+numbers of that, so that each costs some ten bytes for a while."""
 
 LOOKED_AT = 2
 """So many tokens run first, to see which layers there are and whether they look ahead."""
@@ -58,7 +60,7 @@ def read_tokens(
     heads: Sequence[int] | None = None,
     keep: str = "qk",
     statistics: Any = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Reading:
     """Read the attention of a model of transformers over one sequence of tokens.
@@ -75,7 +77,7 @@ def read_tokens(
         heads: as in `capture`.
         keep: as in `capture`.
         statistics: as in `capture`.
-        chunk: tokens in a chunk.
+        chunk: tokens in a chunk; None: `chunk_for` the text.
         progress: called with the share that is done, from 0 to 1.
 
     Raises:
@@ -98,7 +100,7 @@ def read_tokens(
             partial(capture, model, layers, heads, keep, statistics, strict=False),
             _Steps(model, first.names, progress),
         )
-        reading = None
+        reading, chunk = None, chunk or chunk_for(len(ids))
         if len(ids) > chunk and _may_be_cut(model, first):
             reading = run.in_chunks(chunk)
         reading = reading or run.in_one_go()
@@ -106,6 +108,18 @@ def read_tokens(
         layer, reason = next(iter(reading.recording.skipped))
         raise _mistake("model_unread", why=f"{layer}: {reason}".rstrip("."))
     return reading
+
+
+def chunk_for(tokens: int) -> int:
+    """How many tokens of a text to read at a time, so that what is made of them stays small.
+
+    >>> [chunk_for(tokens) for tokens in (4096, 20_000, 131_072)]
+    [1024, 256, 128]
+    """
+    chunk = MOST
+    while chunk > FEWEST and chunk * tokens > PAIRS:
+        chunk //= 2
+    return chunk
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,7 @@ class _Run:
                     done = start + part.shape[1]
                     if not _reaches(cache, done):
                         return None
-                    finished = Reading(_as_it_stands(recording), done, count, interrupted=True)
+                    finished = Reading(recording.as_it_stands(), done, count, interrupted=True)
                     self.steps.finished(count)
         except KeyboardInterrupt:
             if finished is None:
@@ -286,32 +300,6 @@ def _last_alone(model: Any) -> dict[str, Any]:
 
 def _parameters(model: Any) -> set[str]:
     return set(inspect.signature(model.forward).parameters)
-
-
-def _as_it_stands(recording: Recording) -> Recording:
-    """The recording so far: what is read after leaves it as it is."""
-    still = copy(recording)
-    still._records = [_still(record) for record in recording.records]
-    still._latest = {record.layer: record for record in still._records}
-    still._ids = list(recording._ids)
-    still.skipped = list(recording.skipped)
-    return still
-
-
-def _still(record: LayerRecord) -> LayerRecord:
-    """The record as it is. Growth puts new arrays in a record, or writes behind what there is.
-
-    Only the last bins of an overview, where the text ends within them, are added to in place.
-    """
-    still = copy(record)
-    still.room = {}
-    width = record.bin_width or 1
-    if record.queries % width or record.keys % width:
-        still.statistics = {
-            name: array.copy() if "row bin" in record.axes[name] else array
-            for name, array in record.statistics.items()
-        }
-    return still
 
 
 MESSAGES = {

@@ -28,10 +28,12 @@ import numpy.typing as npt
 from atento._errors import AtentoError, InputError
 from atento._files import write_whole
 from atento.masks import Mask
-from atento.reading.layer import LayerRecord, check_numbers, check_shapes
+from atento.reading.layer import LayerRecord
+from atento.reading.layer_shapes import check_numbers, check_shapes
 from atento.reading.patches import as_grid
 from atento.reading.recording import Recording
 from atento.reading.stored_masks import MaskWriter, read_bias, read_mask, say_bias
+from atento.reading.token_names import TokenNames
 
 __all__ = ["StoredLayer", "load_recording", "save_recording"]
 
@@ -96,7 +98,7 @@ def save_recording(recording: Recording, path: str | Path) -> None:
     """
     arrays = _Arrays()
     layers = [_say_layer(record, i, arrays) for i, record in enumerate(recording.records)]
-    ids = [arrays.keep(f"token_ids.{i}", ids) for i, ids in enumerate(recording._ids)]
+    ids = [arrays.keep(f"token_ids.{i}", ids) for i, ids in enumerate(recording.token_names.ids)]
     said = {
         "layers": layers,
         "skipped": [list(pair) for pair in recording.skipped],
@@ -113,8 +115,7 @@ def save_recording(recording: Recording, path: str | Path) -> None:
 
 
 def _texts(recording: Recording) -> Any:
-    named = recording._names is not None or recording._tokenizer is not None
-    return recording.tokens if named else None
+    return recording.tokens if recording.token_names.named else None
 
 
 def _say_layer(record: LayerRecord, number: int, arrays: _Arrays) -> dict[str, Any]:
@@ -330,8 +331,8 @@ def _recording(file: _File) -> Recording:
         [_stored_layer(file, layer) for layer in said["layers"]],
         skipped=[(str(layer), str(reason)) for layer, reason in said["skipped"]],
     )
-    recording._ids = [file.read(name).astype(np.int64) for name in said["token_ids"]]
-    recording._names = said["tokens"]
+    ids = [file.read(name).astype(np.int64) for name in said["token_ids"]]
+    recording.token_names = TokenNames(ids, said["tokens"])
     return recording
 
 

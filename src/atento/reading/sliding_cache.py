@@ -1,10 +1,11 @@
 """Keys that a sliding cache has let go: a call is put on the axis of all keys that ever were."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from atento._arrays import to_numpy
@@ -12,6 +13,7 @@ from atento._errors import EngineError
 from atento.masks import Causal, Explicit, KeyPadding, Mask, Prefix, Rule, Window
 from atento.masks.mask import Both
 from atento.reading.call import AttentionCall
+from atento.reading.key_prints import came_from, latest_prints, prints_of
 
 __all__ = ["SlidingCaches"]
 
@@ -21,11 +23,12 @@ class SlidingCaches:
 
     A cache that holds only the last keys (a window) hands on fewer than there were. Where the key
     before a call's new ones is, to the bit, the last one that the layer has seen, and fewer keys
-    come than have passed, those missing are put in front again, hidden.
+    come than have passed, those missing are put in front again, hidden. Batch items may have
+    changed places: what the cache still holds tells from which one each goes on.
     """
 
     def __init__(self) -> None:
-        self.reached: dict[str, tuple[int, torch.Tensor]] = {}
+        self.reached: dict[str, _Reached] = {}
 
     def whole(self, call: AttentionCall, keys: Callable[[], Any]) -> AttentionCall:
         """The call with as many keys as have passed.
@@ -41,31 +44,66 @@ class SlidingCaches:
             return call
         if call.whole:  # a capture around this one, or its interventions, have seen to it
             return call
-        missing = self._missing(call)
-        if missing:
-            call = _with_keys_in_front(call, missing, keys())
+        known = self._gone_on_from(call)
+        if known is not None:
+            call = _with_keys_in_front(call, known.count - call.first_query, keys(), known.places)
         call = replace(call, whole=True)
         last = call.first_query + call.query.shape[2]
         if 0 < last <= call.key.shape[2]:
-            self.reached[call.layer] = last, call.key[:, :, last - 1].detach().clone()
+            prints = prints_of(call.key[:, :, :last])
+            if known is not None:
+                prints = latest_prints(known.prints, prints)
+            self.reached[call.layer] = _Reached(
+                last, call.key[:, :, last - 1].detach().clone(), prints
+            )
         return call
 
-    def _missing(self, call: AttentionCall) -> int:
-        known = self.reached.get(call.layer)
-        before = call.first_query
-        if known is None or not before or before >= known[0]:
-            return 0
-        count, last = known
+    def _gone_on_from(self, call: AttentionCall) -> "_Reached | None":
+        """What the layer had seen before, its items in the call's places; None: no key is gone."""
+        known, before = self.reached.get(call.layer), call.first_query
+        if known is None or not before or before >= known.count:
+            return None
         held = call.key[:, :, before - 1]
-        same = held.shape == last.shape and held.dtype == last.dtype and torch.equal(held, last)
-        return count - before if same else 0
+        if held.shape != known.last.shape or held.dtype != known.last.dtype:
+            return None
+        alike = (held[:, None] == known.last).flatten(2).all(-1)  # (batch, batch of before)
+        if not alike.any(-1).all():
+            return None
+        return known.moved(prints_of(call.key[:, :, :before]), to_numpy(alike))
 
 
-def _with_keys_in_front(call: AttentionCall, missing: int, known: Any) -> AttentionCall:
+@dataclass(frozen=True, eq=False)
+class _Reached:
+    """What a layer has seen.
+
+    Attributes:
+        count: of keys.
+        last: the last of them, (batch, key head, feature).
+        prints: of all of them.
+        places: which item's keys these were; None: each its own.
+    """
+
+    count: int
+    last: torch.Tensor
+    prints: npt.NDArray[Any]
+    places: list[int] | None = None
+
+    def moved(self, held: npt.NDArray[Any], alike: npt.NDArray[Any]) -> "_Reached":
+        """The same with its items where those of a cache are: `came_from` by the keys it holds."""
+        places = came_from(self.prints[:, self.count - held.shape[1] :], held, alike)
+        if places is None:
+            return self
+        return _Reached(self.count, self.last[places], self.prints[places], places)
+
+
+def _with_keys_in_front(
+    call: AttentionCall, missing: int, known: Any, places: list[int] | None
+) -> AttentionCall:
     batch, heads, _, features = call.key.shape
     front = call.key.new_zeros(batch, heads, missing, features)
     if known is not None and known.shape[1] == heads:
         # A boost may have added features behind.
+        known = known if places is None else known[places]
         front = torch.from_numpy(np.array(known[:, :, :missing, :features])).to(call.key)
     unused = call.value.new_zeros(*call.value.shape[:2], missing, call.value.shape[3])
     bias = call.bias

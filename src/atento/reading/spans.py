@@ -55,12 +55,17 @@ def position(name: str, index: Any, size: int, what: str) -> int:
     if isinstance(index, bool):
         raise InputError(f"{name} must be a whole number; got {index!r}.")
     if not -size <= at < size:
-        raise InputError(
-            f"there are {size} {what}, 0 to {size - 1}; got {name} {at}."
-            if size
-            else f"there are no {what}; got {name} {at}."
-        )
+        raise InputError(f"{_there_are(size, what)}; got {name} {at}.")
     return at % size
+
+
+def _there_are(size: int, what: str) -> str:
+    """How many there are of what is named in the plural, as in "heads in layer 3"."""
+    if size != 1:
+        return f"there are {size} {what}, 0 to {size - 1}" if size else f"there are no {what}"
+    several, within, place = what.partition(" in ")
+    one = f"{several[:-3]}y" if several.endswith("ies") else several.removesuffix("s")
+    return f"there is 1 {one}{within}{place}, number 0"
 
 
 def whole_number(name: str, number: Any, least: int) -> int:

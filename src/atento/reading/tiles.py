@@ -10,7 +10,7 @@ that covers more is pooled from the overview that was folded while the model ran
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,12 +28,18 @@ __all__ = ["MOST_PAIRS", "BiasTile", "HeadWeights", "bias_of", "pooled", "tile_s
 Array = npt.NDArray[Any]
 BiasTile = Callable[[range, range], Array]
 Fill = Callable[[Array], bool]
+Ready = Callable[[range], "_Keys"]
+Tasks = Iterator[tuple[range, range]]
 
 ROWS, COLS = 256, 512
 """Queries × keys that are computed at a time: half a MB in float32, within a core's own cache."""
 
-BAND = 4096
-"""So many queries are made ready at once."""
+BAND, SPAN = 512, 4096
+"""Queries × keys that a thread takes at a time. Whoever is done takes the next, so that a core that
+others use as well holds up only what is on it."""
+
+READY = 32
+"""So many blocks of COLS keys are kept ready for the bands that look at them next."""
 
 MOST_PAIRS = 2**24
 """A tile of more weights comes from the overview, where there is one that is fine enough."""
@@ -71,10 +77,10 @@ class HeadWeights:
 
     def rectangle(self, rows: range, cols: range) -> Array:
         """The weights of a rectangle (len(rows), len(cols)); memory: those, and a few strips."""
-        result = np.zeros((len(rows), len(cols)), self.dtype)
+        result, keys = np.zeros((len(rows), len(cols)), self.dtype), self.ready()
 
-        def work(mine: list[tuple[range, range]]) -> None:
-            for own, wide, fill in (strip for task in mine for strip in self.strips(*task)):
+        def work(tasks: Tasks) -> None:
+            for own, wide, fill in (strip for task in tasks for strip in self.strips(*task, keys)):
                 at = slice(own.start - rows.start, own.stop - rows.start)
                 to = slice(wide.start - cols.start, wide.stop - cols.start)
                 fill(result[at, to])
@@ -82,8 +88,20 @@ class HeadWeights:
         _share(work, rows, cols, 1)
         return result
 
-    def strips(self, rows: range, cols: range) -> Iterator[tuple[range, range, Fill]]:
+    def ready(self) -> Ready:
+        """What makes keys ready, for all strips of a rectangle and in all threads."""
+        return lru_cache(READY)(partial(_Keys, self))
+
+    def strips(
+        self, rows: range, cols: range, keys: Ready, logarithms: bool = False
+    ) -> Iterator[tuple[range, range, Fill]]:
         """The rectangle in strips of at most ROWS × COLS, and what computes each.
+
+        Args:
+            rows: the queries.
+            cols: the keys.
+            keys: of `ready`.
+            logarithms: whether those of the weights are computed, −∞ behind the mask.
 
         Yields:
             Queries, keys, and a function that writes their weights into an array of that shape.
@@ -91,12 +109,13 @@ class HeadWeights:
         """
         queries = _Queries(self, rows)
         for wide in blocks_of(cols, COLS):
-            keys = _Keys(self, wide)
             for own in blocks_of(rows, ROWS):
-                yield own, wide, partial(self._fill, queries, keys, own)
+                yield own, wide, partial(self._fill, queries, keys(wide), own, logarithms)
 
-    def _fill(self, queries: "_Queries", keys: "_Keys", rows: range, out: Array) -> bool:
-        cols = keys.cols
+    def _fill(
+        self, queries: "_Queries", keys: "_Keys", rows: range, logarithms: bool, out: Array
+    ) -> bool:
+        cols, hidden = keys.cols, -np.inf if logarithms else 0.0
         seen = ALL if self.mask is None else self._seen(self.mask, rows, cols)
         if seen is NONE:
             return False
@@ -110,11 +129,12 @@ class HeadWeights:
                 out -= queries.lse[own, None]
             if self.bias is not None:
                 out += self.bias(rows, cols)
-            _exp(out)
+            if not logarithms:
+                _exp(out)
         if not isinstance(seen, Coverage):
-            np.copyto(out, 0, where=~seen)
+            np.copyto(out, hidden, where=~seen)
         if queries.some_empty and queries.empty[own].any():
-            out[queries.empty[own]] = 0
+            out[queries.empty[own]] = hidden
         return True
 
     def _seen(self, mask: Mask, rows: range, cols: range) -> Coverage | npt.NDArray[np.bool_]:
@@ -217,72 +237,65 @@ def pooled(
     cols = range(col0, min(col0 + shape[1] * side, Tk))
     if zoom == 0:
         return head.rectangle(rows, cols)
-    cells = np.zeros(shape, np.float64 if pool == "mean" else head.dtype)
+    largest = pool == "max"
+    cells, keys = np.zeros(shape, head.dtype if largest else np.float64), head.ready()
 
-    def work(mine: list[tuple[range, range]]) -> None:
+    def work(tasks: Tasks) -> None:
         buffer = np.empty(ROWS * COLS, head.dtype)
-        for own, wide in mine:
-            at = slice((own.start - row0) // side, -(-(own.stop - row0) // side))
-            to = slice((wide.start - col0) // side, -(-(wide.stop - col0) // side))
-            _pool_into(cells[at, to], head, own, wide, side, pool, buffer)
+        for task in tasks:
+            for own, wide, fill in head.strips(*task, keys, logarithms=largest):
+                out = buffer[: len(own) * len(wide)].reshape(len(own), len(wide))
+                if fill(out):
+                    at = slice((own.start - row0) // side, -(-(own.stop - row0) // side))
+                    to = slice((wide.start - col0) // side, -(-(wide.stop - col0) // side))
+                    _pool_into(cells[at, to], out, side, pool)
 
     _share(work, rows, cols, side)
-    if pool == "mean":
+    if not largest:
         cells /= pair_counts(head.lengths, row0, col0, side, shape)
     return cells.astype(head.dtype, copy=False)
 
 
-def _share(
-    work: Callable[[list[tuple[range, range]]], None], rows: range, cols: range, side: int
-) -> None:
+def _share(work: Callable[[Tasks], None], rows: range, cols: range, side: int) -> None:
     """Have a rectangle worked on by threads, in parts of whole cells.
 
     BLAS is on one thread in any case: where others use the cores, its own threads wait for each
     other for tens of milliseconds.
     """
     threads = available_cores() if len(rows) * len(cols) >= SHARED_FROM else 1
-    tasks = list(_tasks(rows, cols, side, threads))
+    tasks = list(_tasks(rows, cols, side))
     threads = min(threads, len(tasks))
     with one_blas_thread():
         if threads < 2:
-            work(tasks)
+            work(iter(tasks))
             return
+        waiting = iter(tasks)  # of which all threads take
         with ThreadPoolExecutor(threads) as threadpool:
-            list(threadpool.map(work, (tasks[i::threads] for i in range(threads))))
+            list(threadpool.map(work, [waiting] * threads))
 
 
-def _tasks(rows: range, cols: range, side: int, threads: int) -> Iterator[tuple[range, range]]:
-    """Whole cells for one thread at a time: bands of rows, cut by columns where these are few.
+def _tasks(rows: range, cols: range, side: int) -> Tasks:
+    """Whole cells for one thread at a time.
 
-    Strips begin where they would without threads, so that sums are the same to the bit.
+    Strips begin where they would in one task, so that sums are the same to the bit.
     """
-    if not rows or not cols:
-        return
     high, wide = max(side, ROWS), max(side, COLS)
-    band = min(-(-len(rows) // (threads * high)), max(1, BAND // high)) * high
-    bands = list(blocks_of(rows, band))
-    across = -(-threads // len(bands))
-    part = -(-len(cols) // (across * wide)) * wide
-    for own in bands:
-        for span in blocks_of(cols, part):
+    for span in blocks_of(cols, max(1, SPAN // wide) * wide):
+        for own in blocks_of(rows, max(1, BAND // high) * high):
             yield own, span
 
 
-def _pool_into(
-    cells: Array, head: HeadWeights, rows: range, cols: range, side: int, pool: str, buffer: Array
-) -> None:
-    """Fold the weights of whole cells into them, strip by strip."""
-    for own, wide, fill in head.strips(rows, cols):
-        out = buffer[: len(own) * len(wide)].reshape(len(own), len(wide))
-        if not fill(out):
-            continue
-        part = pool_axis(pool_axis(out, 0, side, pool), 1, side, pool)
-        first, left = (own.start - rows.start) // side, (wide.start - cols.start) // side
-        mine = cells[first : first + part.shape[0], left : left + part.shape[1]]
-        if pool == "mean":
-            mine += part
-        else:
-            np.maximum(mine, part, out=mine)
+def _pool_into(cells: Array, strip: Array, side: int, pool: str) -> None:
+    """Fold a strip of weights into its cells; of their logarithms, where the largest is wanted.
+
+    The largest weight is that of the largest logarithm: so there is one exponential a cell.
+    """
+    part = pool_axis(pool_axis(strip, 0, side, pool), 1, side, pool)
+    if pool == "mean":
+        cells += part
+    else:
+        _exp(part)
+        np.maximum(cells, part, out=cells)
 
 
 def tile_shape(

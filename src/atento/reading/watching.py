@@ -133,6 +133,7 @@ class Watch:
         readings: what other mask tensors were found to say, and at which version of the tensor.
         copies: NumPy copies of biases that several layers share.
         written: how scores that are being written out came to be.
+        softmaxes: the latest module's call that took one, and (query, key) of each it took.
         inner: set while a function of transformers runs that will call the kernel.
         quiet: set while what runs is ours, or is recorded as a whole.
     """
@@ -142,6 +143,7 @@ class Watch:
     readings: Any = field(default_factory=WeakIdKeyDictionary)
     copies: Any = field(default_factory=WeakIdKeyDictionary)
     written: Any = field(default_factory=WeakIdKeyDictionary)
+    softmaxes: tuple[Any, list[tuple[int, int]]] = (None, [])
     mode: Any = None
     inner: Inner | None = None
     quiet: bool = False

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from atento._errors import AtentoError, InputError
+from atento.equation.blas import one_blas_thread
 from atento.reading.layer import LayerRecord
 from atento.reading.recording import Recording
 from atento.server.guard import Guard
 from atento.server.parameters import choice, heads_off, number, real, text_of, whole
-from atento.server.readers import Reader
+from atento.server.readers import Reader, predictions
 from atento.server.readings import HeldReading, Readings, UnknownReadingError
+from atento.server.tile_pools import both_pools
 from atento.server.work import BusyError, GoneError, Stop, StoppedError, Workshop
+from atento.views.words import in_words_of, words
 
 __all__ = ["make_app"]
 
@@ -49,7 +52,9 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
+        # Set and put back for each tile, on threads that come and go, it takes ten times as long.
+        with one_blas_thread():
+            yield
         answers.workshop.close()
 
     reading = "/api/readings/{name}"
@@ -61,6 +66,8 @@ def make_app(
             Route("/api/readings", answers.read, methods=["POST"]),
             Route("/api/readings", answers.held, methods=["GET"]),
             Route(reading, answers.reading),
+            Route(f"{reading}/record", answers.record),
+            Route(f"{reading}/arrays/{{place:int}}", answers.array),
             Route(f"{head}/tile", answers.tile),
             Route(f"{head}/row", answers.row),
             Route(f"{head}/pair", answers.pair),
@@ -80,11 +87,19 @@ def make_app(
 def _told(status: int) -> Callable[[Request, Exception], Response]:
     """An error of ours, in its own words."""
 
-    def tell(_: Request, error: Exception) -> Response:
+    def tell(request: Request, error: Exception) -> Response:
         headers = {"retry-after": "1"} if status == 503 else None
-        return JSONResponse({"error": str(error)}, status, headers)
+        return _json({"error": _in_words(request, error)}, status, headers)
 
     return tell
+
+
+def _in_words(request: Request, error: Exception) -> str:
+    """The error in the language that the page speaks, where there are words for it."""
+    spanish = request.headers.get("accept-language", "").lower().startswith("es")
+    if isinstance(error, InputError):
+        return str(in_words_of(words("es" if spanish else "en"), error))
+    return str(error)
 
 
 def _nobody(_: Request, error: Exception) -> Response:
@@ -111,30 +126,45 @@ class _Answers:
         return Response(text, media_type="text/html", headers=headers)
 
     async def models(self, _: Request) -> Response:
-        return JSONResponse({"models": list(self.readers)})
+        return _json({"models": list(self.readers)})
 
     async def held(self, _: Request) -> Response:
         held = [
             {"id": name, "model": self.readings_held[name].model}
             for name in self.readings_held.names()
         ]
-        return JSONResponse({"readings": held})
+        return _json({"readings": held})
 
     async def read(self, request: Request) -> Response:
         body = await _body(request)
         text, off, reader = text_of(body), heads_off(body), self._reader(body)
 
         def work(stop: Stop) -> HeldReading:
-            recording, coming = reader.read(text, off, stop)
-            return HeldReading(reader.name, text, recording, coming, off)
+            before = reader.read(text, (), stop)[1] if off else None
+            recording, logits = reader.read(text, off, stop)
+            told = () if logits is None else predictions(logits, before, reader.text_of)
+            return HeldReading(reader.name, text, recording, tuple(told), off)
 
         reading = await self.workshop.run(request, work)
         name = self.readings_held.add(reading)
-        return JSONResponse(_described(name, reading))
+        return _json(_described(name, reading))
 
     async def reading(self, request: Request) -> Response:
         name = request.path_params["name"]
-        return JSONResponse(_described(name, self.readings_held[name]))
+        return _json(_described(name, self.readings_held[name]))
+
+    async def record(self, request: Request) -> Response:
+        held = self.readings_held[request.path_params["name"]]
+        record = await self.workshop.run(request, lambda _: held.record.described)
+        return _json(record)
+
+    async def array(self, request: Request) -> Response:
+        held, place = self.readings_held[request.path_params["name"]], request.path_params["place"]
+        record = await self.workshop.run(request, lambda _: held.record)
+        if place >= len(record.makers):
+            raise InputError(f"there is no array {place}: there are {len(record.makers)}.")
+        array = await self.workshop.run(request, lambda _: record.array(place))
+        return _typed(array)
 
     async def tile(self, request: Request) -> Response:
         layer, head = self._head(request)
@@ -143,11 +173,14 @@ class _Answers:
         col0 = whole(asked, "col", 0, layer.keys - 1, 0)
         zoom = whole(asked, "zoom", 0, 40, 0)
         size = whole(asked, "size", 1, MOST_CELLS, 256)
-        pool = choice(asked, "pool", ("mean", "max"))
-        tile = await self.workshop.run(
-            request, lambda _: layer.tile(head, row0, col0, zoom, size, pool)
-        )
-        return _numbers(tile)
+        pool = choice(asked, "pool", ("mean", "max", "both"))
+
+        def work(_: Stop) -> tuple[Any, ...]:
+            if pool == "both":
+                return both_pools(layer, head, row0, col0, zoom, size)
+            return (layer.tile(head, row0, col0, zoom, size, pool),)
+
+        return _numbers(*await self.workshop.run(request, work))
 
     async def row(self, request: Request) -> Response:
         layer, head = self._head(request)
@@ -166,7 +199,7 @@ class _Answers:
         query = np.asarray(layer.query[0, at, row], np.float64)
         key = np.asarray(layer.key[0, at // (layer.heads // layer.key.shape[1]), col], np.float64)
         weight = layer.weights(head, row, col)[0, 0]
-        return JSONResponse(
+        return _json(
             {
                 "query": list(map(number, query)),
                 "key": list(map(number, key)),
@@ -203,7 +236,7 @@ class _Answers:
                 async for event in events:
                     yield _line(event)
             except AtentoError as error:
-                yield _line({"error": str(error)})
+                yield _line({"error": _in_words(request, error)})
             except (GoneError, StoppedError):
                 return
 
@@ -241,12 +274,25 @@ def _line(event: dict[str, Any]) -> str:
     return json.dumps(event, allow_nan=False) + "\n"
 
 
-def _numbers(array: Any) -> Response:
-    """(rows, columns) as little-endian float32."""
-    rows, cols = array.shape
-    body = np.ascontiguousarray(array, "<f4").tobytes()
+def _json(data: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """ASCII, so that half a character of a text (a lone surrogate) can be told as well."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    return Response(text, status, headers, media_type="application/json")
+
+
+def _numbers(*tiles: Any) -> Response:
+    """(rows, columns) as little-endian float32, one tile after the other."""
+    rows, cols = tiles[0].shape
+    body = b"".join(np.ascontiguousarray(tile, "<f4").tobytes() for tile in tiles)
     headers = {"x-rows": str(rows), "x-cols": str(cols)}
     return Response(body, media_type="application/octet-stream", headers=headers)
+
+
+def _typed(array: Any) -> Response:
+    """An array in its own type, little-endian; its type and shape are in the headers."""
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    headers = {"x-type": array.dtype.str[1:], "x-shape": ",".join(map(str, array.shape))}
+    return Response(array.tobytes(), media_type="application/octet-stream", headers=headers)
 
 
 def _described(name: str, reading: HeldReading) -> dict[str, Any]:

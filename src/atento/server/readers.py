@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from atento._errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from atento.embedded.model import LayerRun, Mini
+    from atento.embedded.tokenizer import Encoding
     from atento.reading.recording import Recording
     from atento.server.work import Stop
 
-__all__ = ["MINI", "MiniReader", "Off", "Reader", "likeliest", "sampled"]
+__all__ = ["MINI", "MiniReader", "Off", "Reader", "predictions", "sampled"]
 
 MINI = "mini"
 SHOWN = 10
@@ -27,8 +30,10 @@ class Reader(Protocol):
 
     name: str
 
-    def read(self, text: str, off: Off, stop: Stop) -> tuple[Recording, tuple[dict[str, Any], ...]]:
-        """The attention over a text, and what the model takes to come next.
+    def read(self, text: str, off: Off, stop: Stop) -> tuple[Recording, Any]:
+        """The attention over a text, and the logits of the token that comes next, (vocabulary,).
+
+        None instead of logits where the model says nothing of a next token.
 
         Args:
             text: what to read.
@@ -36,12 +41,16 @@ class Reader(Protocol):
             stop: asked on the way whether anybody still waits.
         """
 
+    def text_of(self, token: int) -> str:
+        """What a token id stands for."""
+
     def generate(
         self, text: str, off: Off, options: dict[str, Any], stop: Stop
     ) -> Iterator[dict[str, Any]]:
         """One event for each new token: its text, id and probability, and the weights on the way.
 
-        Those of the watched head, of the last query, which chose the token.
+        Those of the watched head, of the last query, which chose the token. The first event has
+        the ``tokens`` of the prompt, the last one the whole ``text``.
 
         Args:
             text: the prompt.
@@ -54,47 +63,64 @@ class Reader(Protocol):
 class MiniReader:
     """The model inside the package, in NumPy."""
 
-    name = MINI
-
     def __init__(self) -> None:
+        self.name = MINI
         from atento.embedded import load_mini
 
         self.mini: Mini = load_mini()
 
-    def read(self, text: str, off: Off, stop: Stop) -> tuple[Recording, tuple[dict[str, Any], ...]]:
+    def read(self, text: str, off: Off, stop: Stop) -> tuple[Recording, Any]:
         """As `Reader.read`."""
         from atento.embedded.recording import record_mini
 
-        encoding = self.mini.encode(text)
-        recording = record_mini(self.mini, encoding.ids, off=off)
-        recording.name_tokens(list(encoding.tokens))
+        encoding = self._encoded(text)
+        run = self.mini.run(encoding.ids, off=off)
         stop.check()
-        logits = self.mini.run(encoding.ids, off=off).logits[-1]
-        return recording, tuple(likeliest(logits, self._text, SHOWN))
+        recording = record_mini(self.mini, encoding.ids, run=run)
+        recording.name_tokens(list(encoding.tokens))
+        return recording, run.logits[-1]
 
     def generate(
         self, text: str, off: Off, options: dict[str, Any], stop: Stop
     ) -> Iterator[dict[str, Any]]:
         """As `Reader.generate`; ends where the model's context is full."""
-        ids = list(self.mini.encode(text).ids)
+        encoding = self._encoded(text)
+        ids = list(encoding.ids)
         layer, head = options["watch"]
         self.mini.checked_heads([(layer, head)])
         rng = np.random.default_rng(options["seed"])
+        first: dict[str, Any] = {"tokens": list(encoding.tokens)}
         for _ in range(min(options["tokens"], self.mini.context - len(ids))):
             stop.check()
             run = self.mini.run(ids, off=off)
             token, chance = sampled(run.logits[-1], options, rng)
             looks = _looks(run.layers[layer], head)
             ids.append(token)
-            yield {
-                "id": token,
-                "token": self._text(token),
-                "probability": chance,
-                "weights": looks,
-            }
+            shown = self.text_of(token)
+            text += shown
+            yield first | {"id": token, "token": shown, "probability": chance, "weights": looks}
+            first = {}
+        yield first | {"text": text}
 
-    def _text(self, token: int) -> str:
+    def text_of(self, token: int) -> str:
+        """As `Reader.text_of`."""
         return self.mini.tokenizer.text_of(token)
+
+    def _encoded(self, text: str) -> Encoding:
+        encoding = self.mini.tokenizer.encode(text)
+        if len(encoding) > self.mini.context:
+            raise InputError(
+                f"The model reads at most {self.mini.context} tokens and the text has "
+                f"{len(encoding)}. Shorten it.",
+                name="live_too_long",
+                limit=self.mini.context,
+                came=len(encoding),
+            )
+        if not encoding.ids:
+            raise InputError(
+                "The text has no visible character. Write at least one word.", name="live_no_token"
+            )
+        return encoding
 
 
 def _looks(layer: LayerRun, head: int) -> list[float]:
@@ -104,11 +130,31 @@ def _looks(layer: LayerRun, head: int) -> list[float]:
     return weights
 
 
-def likeliest(logits: Any, text: Any, count: int) -> Iterator[dict[str, Any]]:
-    """The tokens of the largest logits, with their probabilities."""
+def predictions(
+    logits: Any, before: Any, text_of: Callable[[int], str], count: int = SHOWN
+) -> Iterator[dict[str, Any]]:
+    """The likeliest next tokens, with their probabilities.
+
+    Args:
+        logits: (vocabulary,).
+        before: those of the same text with all heads on, or None. With them come the tokens that
+            were likeliest then, and each token has its probability ``before`` as well.
+        text_of: what an id stands for.
+        count: of how many tokens.
+    """
     chances = _softmax(np.asarray(logits, np.float64))
-    for token in np.argsort(-chances, kind="stable")[:count]:
-        yield {"id": int(token), "token": text(int(token)), "probability": float(chances[token])}
+    former = None if before is None else _softmax(np.asarray(before, np.float64))
+    chosen = set(_largest(chances, count)) | set(_largest(former, count))
+    for token in sorted(chosen, key=lambda token: (-chances[token], token)):
+        told = {"id": token, "token": text_of(token), "probability": float(chances[token])}
+        yield told if former is None else told | {"before": float(former[token])}
+
+
+def _largest(chances: Any, count: int) -> list[int]:
+    if chances is None:
+        return []
+    found: list[int] = np.argsort(-chances, kind="stable")[:count].tolist()
+    return found
 
 
 def sampled(logits: Any, options: dict[str, Any], rng: np.random.Generator) -> tuple[int, float]:

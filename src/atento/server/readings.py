@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from atento._errors import AtentoError
 
 if TYPE_CHECKING:
     from atento.reading.recording import Recording
+    from atento.server.record import ServedRecord
 
 __all__ = ["HeldReading", "Readings", "UnknownReadingError"]
 
@@ -28,7 +30,8 @@ class HeldReading:
         model: the reader's name; a file's name for a recording that was opened.
         text: what was read; empty where only the file is known.
         recording: its attention.
-        next: what the model takes to come next: token, id and probability, likeliest first.
+        next: what the model takes to come next: token, id and probability, likeliest first; with
+            heads off also the probability ``before``.
         off: (layer number, head) of heads that were switched off.
     """
 
@@ -37,6 +40,13 @@ class HeldReading:
     recording: Recording
     next: tuple[dict[str, Any], ...] = ()
     off: tuple[tuple[int, int], ...] = ()
+
+    @cached_property
+    def record(self) -> ServedRecord:
+        """The recording as the page reads it."""
+        from atento.server.record import ServedRecord
+
+        return ServedRecord(self.recording)
 
 
 class Readings:

@@ -4,11 +4,13 @@ import secrets
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import cache
 
 from atento._errors import InputError
 from atento._optional import require
 from atento.server.readers import Reader
 from atento.server.readings import Readings
+from atento.views.live_page import render_live
 
 __all__ = ["serve"]
 
@@ -18,8 +20,9 @@ AT_ONCE = 256
 
 def serve(
     readers: Sequence[Reader],
-    page: Callable[[], tuple[str, str]],
+    recordings: Sequence[tuple[str, str]] = (),
     *,
+    lang: str = "en",
     port: int = 0,
     readings: Readings | None = None,
     opened: Callable[[str], None] = print,
@@ -28,7 +31,8 @@ def serve(
 
     Args:
         readers: the models that texts can be read with.
-        page: gives the page at ``/`` and its Content-Security-Policy.
+        recordings: (id, name) of readings that the page offers.
+        lang: the language in which the page opens.
         port: 0 takes any free one.
         readings: those that are held from the start.
         opened: called with the address, its token in it, once the port is bound.
@@ -44,6 +48,8 @@ def serve(
     with closing(_bound(port)) as bound:
         port = bound.getsockname()[1]
         token = secrets.token_urlsafe(24)
+        names = [reader.name for reader in readers]
+        page = cache(lambda: render_live(names, recordings, lang=lang))
         app = make_app(readers, page, token=token, port=port, readings=readings)
         settings = uvicorn.Config(
             app,
@@ -54,6 +60,7 @@ def serve(
             ws="none",
             limit_concurrency=AT_ONCE,
             timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
             h11_max_incomplete_event_size=2**16,
         )
         opened(f"http://127.0.0.1:{port}/?token={token}")
@@ -65,10 +72,14 @@ def _bound(port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", port))
+        listening.listen(AT_ONCE)  # a browser that is opened now waits until it is answered
     except (OSError, OverflowError) as error:
         listening.close()
         why = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"port {port} cannot be had: {why}. Choose another, or 0 for any free one."
+            f"Port {port} cannot be had: {why}. Choose another, or 0 for any free one.",
+            name="serve_port",
+            port=port,
+            why=why,
         ) from None
     return listening

@@ -1,7 +1,7 @@
 """What a statistic sees: one rectangle of the weights of some heads, and where it lies."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -25,6 +25,7 @@ class Extent:
         xp: the array namespace of all blocks (NumPy's, or torch's in array API terms).
         dtype, device: of the weights, and of the results.
         query_tokens, key_tokens: int64 token ids (query,) and (key,), or None when not given.
+        first_head: which of the item's heads the first of these is, where they are some of them.
     """
 
     heads: int
@@ -36,6 +37,11 @@ class Extent:
     device: Any
     query_tokens: Any = None
     key_tokens: Any = None
+    first_head: int = 0
+
+    def of_heads(self, heads: range) -> "Extent":
+        """The part of it that some neighbouring heads are, counted within it."""
+        return replace(self, heads=len(heads), first_head=self.first_head + heads.start)
 
     def full(self, shape: tuple[int, ...], value: float) -> Any:
         """A new array of the weights' dtype."""
@@ -58,13 +64,13 @@ class Extent:
         return self.xp.astype(sums, self.dtype)
 
     def matches(self, other: "Extent") -> bool:
-        """Whether parts over both speak of the same queries and keys."""
+        """Whether parts over both speak of the same heads, queries and keys."""
         return self.place == other.place
 
     @property
-    def place(self) -> tuple[int, int, int, int]:
-        """Heads, queries, keys, and the position of query 0."""
-        return self.heads, self.queries, self.keys, self.first_query
+    def place(self) -> tuple[int, int, int, int, int]:
+        """Heads, queries, keys, the position of query 0, and which head is the first."""
+        return self.heads, self.queries, self.keys, self.first_query, self.first_head
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "xp": self.xp.__name__}  # a module cannot be pickled
@@ -146,10 +152,14 @@ class Block:
         """
         return self._once("moments", reductions.moments)
 
-    def row_bins(self, height: int) -> list[RowBins]:
-        """Sums and maxima over queries, in bins of `height` queries of the extent."""
+    def row_bins(self, height: int, first_row: int = 0) -> list[RowBins]:
+        """Sums and maxima over queries, in bins of `height` queries of the extent.
+
+        Query 0 stands at row `first_row` of the first bin.
+        """
         found: list[RowBins] = self._once(
-            ("row_bins", height), lambda block: reductions.row_bins(block, height)
+            ("row_bins", height, first_row),
+            lambda block: reductions.row_bins(block, height, first_row),
         )
         return found
 
@@ -158,6 +168,17 @@ class Block:
         """``Σ_i p_ij`` and ``max_i p_ij`` over the block's queries: (head, key) each."""
         found: tuple[Any, Any] = self._once("columns", reductions.columns)
         return found
+
+    def on_key(self, key: int) -> Any:
+        """The weight on one key of the extent, (head, query); 0 where the block has it not."""
+        return self._once(("on_key", key), lambda block: reductions.on_key(block, key))
+
+    def diagonal(self, ahead: int) -> Any:
+        """The weight on the key that stands so far ahead of each query, (head, query).
+
+        0 where the block has not that key.
+        """
+        return self._once(("diagonal", ahead), lambda block: reductions.diagonal(block, ahead))
 
     def _once(self, name: Hashable, compute: Callable[["Block"], Any]) -> Any:
         if name not in self.cache:

@@ -1,5 +1,6 @@
 """Own and Previous: the weight on the key at a query's own position, and on the one before it."""
 
+from collections.abc import Hashable
 from typing import ClassVar
 
 from atento.statistics.block import Block
@@ -14,26 +15,21 @@ class Own(QuerySum):
     0 for a query that stands at no key. Result: "self" (head, query).
     """
 
+    by_head = True
     ahead: ClassVar[int] = 0
     """Where the key stands, counted from the query."""
 
     def __init__(self, name: str = "self") -> None:
         super().__init__(name)
 
+    def asks(self) -> tuple[Hashable, ...]:
+        """One diagonal."""
+        return (("diagonal", self.ahead),)
+
     def update(self, block: Block) -> None:
         """Take the diagonal, if the block has a part of it."""
-        rows, cols = block.rows, block.cols
-        offset = self.extent.first_query + self.ahead  # query i looks at key i + offset
-        start, stop = max(rows.start, cols.start - offset), min(rows.stop, cols.stop - offset)
-        if start >= stop:
-            return
-        square = block.weights[
-            :,
-            start - rows.start : stop - rows.start,
-            start + offset - cols.start : stop + offset - cols.start,
-        ]
-        weight = self.sum[block.at_queries[0], start:stop]
-        weight += square.diagonal(0, -2, -1)
+        weight = self.sum[block.at_queries]
+        weight += block.diagonal(self.ahead)
 
 
 class Previous(Own):

@@ -27,6 +27,8 @@ class Distance(Statistic):
     in float32 up to 4e-6, a deviation of 0.002 keys, and 2e-15 of the square of the distance.
     """
 
+    by_head = True
+
     def __init__(self) -> None:
         self.results = {"distance_mean": ("head", "query"), "distance_std": ("head", "query")}
 

@@ -20,6 +20,8 @@ class Entropy(QuerySum):
     Source: Shannon 1948, "A Mathematical Theory of Communication".
     """
 
+    by_head = True
+
     def __init__(self) -> None:
         super().__init__("entropy")
 

@@ -4,8 +4,9 @@ Once the log-sum-exp of every row is known, each block of weights can be compute
 go: ``weights = exp(score − lse)``, as the backward pass of attention does (Dao et al. 2022, arXiv
 2205.14135, algorithm 4). Blocks that the mask empties are skipped.
 
-Threads take some heads of a batch item each, and fold parts of their own. Those are merged in the
-order in which the work was cut, so that the same bits come each time.
+Threads take some heads of a batch item each, and fold parts of their own. Those of the same heads
+are merged in the order in which the work was cut, so that the same bits come each time; those of
+others are put side by side (`gathering.py`).
 """
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -17,15 +18,14 @@ from atento._errors import ShapeError
 from atento.equation.request import Request
 from atento.statistics.block import Block, Extent
 from atento.statistics.extents import default_first_query, extents_of, position_of_query_0
+from atento.statistics.gathering import Parts, gathered, is_by_head
+from atento.statistics.reducer import Asks
 from atento.statistics.sharing import Rectangle, Share, rectangles
 from atento.statistics.statistic import Statistic
 
-__all__ = ["check_foldable", "default_first_query", "fold", "fold_share", "merged", "result_axes"]
+__all__ = ["check_foldable", "default_first_query", "fold", "fold_share", "result_axes"]
 
 Array = Any
-Asks = frozenset[Hashable]
-"""Names of reductions that the statistics of a fold ask of each block."""
-
 Weighed = tuple[range, range, Any, Any, dict[Hashable, Any] | None]
 """Heads and keys; weights and log-weights of a rectangle, or reductions of several."""
 
@@ -36,15 +36,12 @@ class Engine(Protocol):
     widest: int
     """Keys in a rectangle at most."""
 
-    reduces: bool
-    """Whether it makes reductions too: then statistics that ask for nothing else get those alone,
-    for several rectangles at once."""
+    makes: Asks
+    """The reductions that it makes too: statistics that ask for no others get those alone, for
+    several rectangles at once."""
 
     def __call__(self, rows: range, rectangles: list[Rectangle]) -> Iterator[Weighed]:
         """What is known of these queries."""
-
-
-Parts = list[Statistic]
 
 
 def fold(
@@ -89,14 +86,14 @@ def fold(
     if is_torch(request.query):
         from atento.statistics.on_torch import fold_on_torch
 
-        items = fold_on_torch(request, lse, statistics, extents)
+        found = fold_on_torch(request, lse, statistics, extents)
     else:
         from atento.statistics.on_numpy import fold_on_numpy
 
-        items = fold_on_numpy(request, lse, statistics, extents)
-    if not items:  # an empty batch: the shapes are those of a part that has seen nothing
-        items = [_results(s.start(extents(0)) for s in statistics)]
-    return {name: _batched(request, items, name, axes) for name, axes in _axes(statistics)}
+        found = fold_on_numpy(request, lse, statistics, extents)
+    if not found:  # an empty batch: the shapes are those of a part that has seen nothing
+        found = gathered(iter([(0, [s.start(extents(0)) for s in statistics])]), extents(0).heads)
+    return {name: _batched(request, found[name], axes) for name, axes in _axes(statistics)}
 
 
 def result_axes(request: Request, statistics: Sequence[Statistic]) -> dict[str, tuple[str, ...]]:
@@ -118,7 +115,7 @@ def fold_share(
     share: Share,
     extent: Extent,
     statistics: Sequence[Statistic],
-    engine: Callable[[Asks], Engine],
+    engine: Callable[[list[Asks]], Engine],
 ) -> tuple[int, Parts]:
     """Parts that have seen all blocks of a share, and the number of its batch item.
 
@@ -126,35 +123,37 @@ def fold_share(
         share: what to fold.
         extent: that of its batch item.
         statistics: as they were asked for.
-        engine: makes, knowing what the statistics ask for, what makes the weights.
+        engine: makes, knowing what each of the statistics asks for, what makes the weights.
     """
-    parts = [statistic.start(extent) for statistic in statistics]
-    compute = engine(frozenset(name for part in parts for name in part.asks() or ()))
-    by_reductions = [part for part in parts if compute.reduces and part.asks() is not None]
-    by_weights = [part for part in parts if not compute.reduces or part.asks() is None]
+    own = extent.of_heads(share.heads)
+    by_head = [is_by_head(statistic) for statistic in statistics]
+    parts = [
+        statistic.start(own if apart else extent)
+        for statistic, apart in zip(statistics, by_head, strict=True)
+    ]
+    asked = [_asked(part) for part in parts]
+    compute = engine(asked)
+    from_reductions = [asks <= compute.makes for asks in asked]
     for rows in share.rows:
         cut = list(rectangles(share, rows, extent.keys, compute.widest))
         for heads, *known in compute(rows, cut):
-            block = Block(extent, heads, rows, *known)
-            for part in by_reductions if block.weights is None else by_weights:
-                part.update(block)
+            block = Block(own, _within(heads, share.heads), rows, *known)
+            whole = Block(extent, heads, rows, *known)
+            whole.cache = block.cache
+            for part, apart, reduced in zip(parts, by_head, from_reductions, strict=True):
+                if reduced == (block.weights is None):
+                    part.update(block if apart else whole)
     return share.item, parts
 
 
-def merged(made: Iterator[tuple[int, Parts]]) -> Iterator[dict[str, Array]]:
-    """The results of each batch item, from the parts of its shares in their order."""
-    parts: Parts = []
-    before = -1
-    for item, own in made:
-        if item != before:
-            if parts:
-                yield _results(parts)
-            before, parts = item, own
-            continue
-        for part, other in zip(parts, own, strict=True):
-            part.merge(other)
-    if parts:
-        yield _results(parts)
+def _asked(part: Statistic) -> Asks:
+    """What it asks for; a name that no engine knows where it reads the weights."""
+    asks = part.asks()
+    return frozenset(["weights"]) if asks is None else frozenset(asks)
+
+
+def _within(heads: range, own: range) -> range:
+    return range(heads.start - own.start, heads.stop - own.start)
 
 
 def _axes(statistics: Sequence[Statistic]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -162,23 +161,10 @@ def _axes(statistics: Sequence[Statistic]) -> Iterator[tuple[str, tuple[str, ...
         yield from statistic.results.items()
 
 
-def _results(parts: Any) -> dict[str, Array]:
-    return {name: array for part in parts for name, array in part.result().items()}
-
-
-def _batched(
-    request: Request, items: list[dict[str, Array]], name: str, axes: tuple[str, ...]
-) -> Array:
-    """One result of all batch items, with the query's batch axes in front."""
-    own = [item.pop(name) for item in items]
-    if any(array.ndim != len(axes) for array in own):
-        raise ShapeError(
-            f"the statistic {name!r} says its axes are {axes}, and its result has "
-            f"{own[0].ndim}: {tuple(own[0].shape)}."
-        )
-    array = request.xp.stack(own, axis=0)
+def _batched(request: Request, array: Array, axes: tuple[str, ...]) -> Array:
+    """A result (batch item, ...) with the query's batch axes in front."""
     if request.query.ndim == 2:
         at = tuple(0 if axis == "head" else slice(None) for axis in axes)
         return array[0][at]
     batches = request.query.shape[:-3]
-    return request.xp.reshape(array[: prod(batches)], (*batches, *own[0].shape))
+    return request.xp.reshape(array[: prod(batches)], (*batches, *array.shape[1:]))

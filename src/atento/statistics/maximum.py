@@ -16,6 +16,8 @@ class Maximum(Statistic):
     that sees no key (or gives none of them a weight above 0).
     """
 
+    by_head = True
+
     def __init__(self) -> None:
         self.results = {"max": ("head", "query"), "max_key": ("head", "query")}
 

@@ -1,6 +1,6 @@
 """Statistics folded over weights in NumPy: threads over heads, one BLAS thread each."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +14,11 @@ from atento.equation.blas import available_cores, one_blas_thread
 from atento.equation.request import Request
 from atento.positions.distance_bias import DistanceBias
 from atento.statistics.block import Extent
-from atento.statistics.compiled import Reducer, Scored, is_worth_compiling, reduced
+from atento.statistics.compiled import Packed, Scored, is_worth_compiling, packs, reduced
 from atento.statistics.finite import HIGHEST, LOWEST, is_tame
-from atento.statistics.folding import Asks, Parts, Weighed, fold_share, merged
+from atento.statistics.folding import Weighed, fold_share
+from atento.statistics.gathering import Parts, gathered
+from atento.statistics.reducer import Asks, Wanted
 from atento.statistics.sharing import Rectangle, Share, block_size, shares
 from atento.statistics.statistic import Statistic
 
@@ -31,22 +33,23 @@ def fold_on_numpy(
     lse: Array,
     statistics: Sequence[Statistic],
     extents: Callable[[int], Extent],
-) -> list[dict[str, Array]]:
-    """The results of each batch item."""
+) -> dict[str, Array]:
+    """Each result, (batch item, ...); nothing for an empty batch."""
     threads = available_cores()
     tame = is_tame(request, _largest)
     compiled = is_worth_compiling(request)
 
     def work(share: Share) -> tuple[int, Parts]:
         extent = extents(share.item)
-        weights = partial(_Weights, request, lse, share, tame, compiled, extent.first_query)
+        weights = partial(_Weights, request, lse, share, tame, compiled, extent)
         # NaN and ∞ in the inputs are passed on as numbers are, without NumPy's warnings.
         with np.errstate(all="ignore"):
             return fold_share(share, extent, statistics, weights)
 
     tasks = [partial(work, share) for share in shares(request, threads, block_size(compiled)[0])]
     with one_blas_thread():
-        return list(merged(_in_order(tasks, threads)))
+        *batches, heads = request.query.shape[:-2] or (1,)
+        return gathered(_in_order(tasks, threads), heads, prod(batches))
 
 
 def _in_order(tasks: Sequence[Callable[[], Result]], threads: int) -> Iterator[Result]:
@@ -80,25 +83,29 @@ class _Weights:
         share: Share,
         tame: bool,
         compiled: bool,
-        first_query: int,
-        asks: Asks,
+        extent: Extent,
+        asks: list[Asks],
     ) -> None:
         self.share, self.softcap, self.tame = share, request.softcap, tame
         self.lowest = LOWEST[dtype_name(np.empty(0, request.compute_dtype))]
         apart = compiled or request.softcap is not None
-        self.heads = [_head(request, lse, at, apart) for at in share.index]
+        packed = compiled and packs(request)
+        self.heads = [] if packed else [_head(request, lse, at, apart) for at in share.index]
+        self.packed = _packed(request, lse, share) if packed else []
         tall, self.widest = block_size(compiled)
         size = min(tall, request.query.shape[-2]), min(self.widest, request.key.shape[-2])
         self.memory = [
             np.empty(prod(size), request.compute_dtype) for _ in range(1 if compiled else 2)
         ]
-        self.reduces = compiled
-        self.reducers = [Reducer(asks, 1, first_query) for _ in self.heads if compiled]
+        self.wanted = Wanted(frozenset().union(*asks), extent) if compiled else None
+        self.makes: Asks = self.wanted.asks if self.wanted else frozenset()
+        self.reads = not all(names <= self.makes for names in asks)
 
     def __call__(self, rows: range, rectangles: list[Rectangle]) -> Iterator[Weighed]:
         """Weights and log-weights (1, query, key), or reductions, of each head in turn."""
-        if self.reduces:
-            yield from reduced(rows, rectangles, self.reducers, self._units())
+        if self.wanted:
+            units: Iterable[Packed | Scored] = self.packed or self._scored()
+            yield from reduced(rows, rectangles, self.wanted, units, self.reads)
             return
         for block in rectangles:
             for number, head in zip(self.share.heads, self.heads, strict=True):
@@ -106,15 +113,10 @@ class _Weights:
                 weights = self._exp(head, block, scores, visible)
                 yield range(number, number + 1), block.cols, weights[None], scores[None], None
 
-    def _units(self) -> Iterator[Scored]:
+    def _scored(self) -> Iterator[Scored]:
         """What the kernel asks of each head."""
         for number, head in zip(self.share.heads, self.heads, strict=True):
-
-            def scores(block: Rectangle, head: _Head = head) -> tuple[Array, Array | None]:
-                made, visible = self._scores(head, block)
-                return made[None], None if visible is None else visible[None]
-
-            yield Scored(range(number, number + 1), head.lse.T, scores)
+            yield Scored(number, head.lse[:, 0], partial(self._scores, head))
 
     def _scores(self, head: "_Head", block: Rectangle) -> tuple[Array, Array | None]:
         """Scores, less the log-sum-exp where it is a feature; where the bias lets see, or None."""
@@ -196,6 +198,19 @@ def _head(request: Request, lse: Array, at: tuple[int, ...], apart: bool) -> _He
     numbers = bias.values if isinstance(bias, DistanceBias) else bias
     hides = numbers is not None and numbers.size > 0 and not numbers.min() > -np.inf
     return _Head(query, key, own, seen, bias, hides)
+
+
+def _packed(request: Request, lse: Array, share: Share) -> list[Packed]:
+    """The heads of a share, for products in the kernel; heads of a group have the same keys."""
+    made: list[Packed] = []
+    of_group: dict[tuple[int, ...], Packed] = {}
+    for number, at in zip(share.heads, share.index, strict=True):
+        group = (*at[:-1], at[-1] // request.group) if at else ()
+        key = of_group[group] if group in of_group else request.key[group]
+        own = np.asarray(lse[at], np.float32)
+        made.append(Packed(number, own, request.query[at], key, request.scale))
+        of_group[group] = made[-1]
+    return made
 
 
 def _bias(request: Request, at: tuple[int, ...]) -> Any:

@@ -5,7 +5,7 @@ engine; on other devices one operation takes all heads of a share. On the CPU st
 the blocks as NumPy arrays over the same memory: NumPy's calls cost half of torch's.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -24,9 +24,11 @@ from atento.equation.on_torch.workers import share_out
 from atento.equation.request import Request
 from atento.equation.schedule import Piece, blocks_of
 from atento.statistics.block import Extent
-from atento.statistics.compiled import Reducer, Scored, is_worth_compiling, reduced
+from atento.statistics.compiled import Packed, Scored, is_worth_compiling, packs, reduced
 from atento.statistics.finite import HIGHEST, is_tame
-from atento.statistics.folding import Asks, Parts, Weighed, fold_share, merged
+from atento.statistics.folding import Weighed, fold_share
+from atento.statistics.gathering import Parts, gathered
+from atento.statistics.reducer import Asks, Wanted
 from atento.statistics.sharing import CELLS, Rectangle, Share, block_size, shares
 from atento.statistics.statistic import Statistic
 
@@ -41,8 +43,8 @@ def fold_on_torch(
     lse: torch.Tensor,
     statistics: Sequence[Statistic],
     extents: Callable[[int], Extent],
-) -> list[dict[str, torch.Tensor]]:
-    """The results of each batch item, without autograd."""
+) -> dict[str, torch.Tensor]:
+    """Each result, (batch item, ...), without autograd; nothing for an empty batch."""
     with without_autocast(request.query.device.type), torch.no_grad():
         tame = is_tame(request, _largest)
         compiled = is_worth_compiling(request)
@@ -61,19 +63,17 @@ def fold_on_torch(
 
         def work(share: Share) -> tuple[int, Parts]:
             extent = extents(share.item)
-            first = extent.first_query
-            weights = partial(_Weights, flat, bias, rows, share, tame, compiled, first)
-            return fold_share(share, _in_numpy(extent) if on_cpu else extent, statistics, weights)
+            extent = _in_numpy(extent) if on_cpu else extent
+            weights = partial(_Weights, flat, bias, rows, share, tame, compiled, extent)
+            return fold_share(share, extent, statistics, weights)
 
         threads = torch.get_num_threads() if on_cpu else 1
         tasks = (
             partial(work, share) for share in shares(request, threads, block_size(compiled)[0])
         )
         with one_blas_thread() if on_cpu else nullcontext():
-            return [
-                {name: torch.as_tensor(array) for name, array in results.items()}
-                for results in merged(share_out(tasks))
-            ]
+            found = gathered(share_out(tasks), flat.query.shape[1], flat.query.shape[0])
+            return {name: torch.as_tensor(array) for name, array in found.items()}
 
 
 def _in_numpy(extent: Extent) -> Extent:
@@ -108,8 +108,8 @@ class _Weights:
         share: Share,
         tame: bool,
         compiled: bool,
-        first_query: int,
-        asks: Asks,
+        extent: Extent,
+        asks: list[Asks],
     ) -> None:
         self.tame = tame
         size = block_size(compiled)
@@ -121,22 +121,25 @@ class _Weights:
         together = max(1, CELLS // max(1, size[0] * size[1])) if on_cpu else HEADS
         if compiled:  # one product after the other is faster
             together = 1
+        packed = compiled and bias is None and packs(request)
+        self.packed = _packed(request, lse, share) if packed else []
         self.heads = [
             _Heads(request, whole, bias, lse, share.item, own, size, compiled)
             for own in blocks_of(share.heads, together)
+            if not self.packed
         ]
         if self.heads:
             like = self.heads[0].scores.unit.query
             self.memory = [Memory(like, size) for _ in range(1 if compiled else 2)]
-        self.reduces = compiled
-        self.reducers = [
-            Reducer(asks, len(heads.numbers), first_query) for heads in self.heads if compiled
-        ]
+        self.wanted = Wanted(frozenset().union(*asks), extent) if compiled else None
+        self.makes: Asks = self.wanted.asks if self.wanted else frozenset()
+        self.reads = not all(names <= self.makes for names in asks)
 
     def __call__(self, rows: range, rectangles: list[Rectangle]) -> Iterator[Weighed]:
         """Weights and log-weights (head, query, key), or reductions, some heads at a time."""
-        if self.reduces:
-            yield from reduced(rows, rectangles, self.reducers, self._units())
+        if self.wanted:
+            units: Iterable[Packed | Scored] = self.packed or self._scored()
+            yield from reduced(rows, rectangles, self.wanted, units, self.reads)
             return
         for block in rectangles:
             masked = [
@@ -148,16 +151,16 @@ class _Weights:
                     made = (array.numpy() for array in made)
                 yield heads.numbers, block.cols, *made, None
 
-    def _units(self) -> Iterator[Scored]:
-        """What the kernel asks of some heads."""
+    def _scored(self) -> Iterator[Scored]:
+        """What the kernel asks of each head."""
         for heads in self.heads:
 
             def scores(block: Rectangle, heads: _Heads = heads) -> tuple[Any, Any]:
                 made = self._room(0, heads, block)
                 seen = heads.scores_of(block, out=made)
-                return made.numpy(), None if seen is None else seen.numpy() != 0
+                return made[0].numpy(), None if seen is None else seen[0].numpy() != 0
 
-            yield Scored(heads.numbers, heads.lse[..., 0].numpy(), scores)
+            yield Scored(heads.numbers.start, heads.lse[0, :, 0].numpy(), scores)
 
     def _room(self, number: int, heads: "_Heads", block: Rectangle) -> torch.Tensor:
         return self.memory[number].block(len(heads.numbers), len(block.rows), len(block.cols))
@@ -189,6 +192,24 @@ class _Weights:
                 weights[..., own].masked_fill_(hidden, 0)
                 logs[..., own].masked_fill_(hidden, lowest)
         return weights, logs
+
+
+def _packed(request: Request, lse: torch.Tensor, share: Share) -> list[Packed]:
+    """The heads of a share, for products in the kernel; heads of a group have the same keys."""
+    made: list[Packed] = []
+    of_group: dict[int, Packed] = {}
+
+    def plain(tensor: torch.Tensor) -> Any:
+        return tensor.detach().to(torch.float32).numpy()
+
+    for number in share.heads:
+        group = number // request.group
+        key = of_group[group] if group in of_group else plain(request.key[share.item, group])
+        query = plain(request.query[share.item, number])
+        own = lse[share.item, number, :, 0].detach().numpy()
+        made.append(Packed(number, own, query, key, request.scale))
+        of_group[group] = made[-1]
+    return made
 
 
 class _Heads:

@@ -17,6 +17,8 @@ class Received(Statistic):
     Results: "received" and "received_max", (head, key).
     """
 
+    by_head = True
+
     def __init__(self) -> None:
         self.results = {"received": ("head", "key"), "received_max": ("head", "key")}
 

@@ -20,10 +20,12 @@ __all__ = [
     "PIECE",
     "RowBins",
     "columns",
+    "diagonal",
     "largest",
     "logarithms",
     "moments",
     "negative_entropy",
+    "on_key",
     "row_bins",
 ]
 
@@ -65,10 +67,11 @@ def largest(block: "Block") -> tuple[Any, Any]:
     return found, block.cols.start + key
 
 
-def row_bins(block: "Block", height: int) -> list[RowBins]:
+def row_bins(block: "Block", height: int, first_row: int = 0) -> list[RowBins]:
     """The cut bin at the block's start, whole ones, and the cut one at its end."""
     xp, found = block.extent.xp, []
-    for rows in bins_of(block.rows, height):
+    span = range(block.rows.start + first_row, block.rows.stop + first_row)
+    for rows in bins_of(span, height):
         part = block.weights[:, rows.start : rows.stop]
         # (head, query, key) -> (head, row bin, query within it, key)
         part = xp.reshape(part, (part.shape[0], rows.bins, -1, part.shape[-1]))
@@ -91,6 +94,29 @@ def columns(block: "Block") -> tuple[Any, Any]:
 
 def _is_row_bins(name: Any) -> bool:
     return isinstance(name, tuple) and name[0] == "row_bins"
+
+
+def on_key(block: "Block", key: int) -> Any:
+    """One column, or nothing."""
+    if key in block.cols:
+        return block.weights[..., key - block.cols.start]
+    return block.extent.xp.zeros_like(block.weights[..., 0])
+
+
+def diagonal(block: "Block", ahead: int) -> Any:
+    """The part of the diagonal that the block has."""
+    rows, cols = block.rows, block.cols
+    offset = block.extent.first_query + ahead  # query i looks at key i + offset
+    found = block.extent.xp.zeros_like(block.weights[..., 0])
+    start, stop = max(rows.start, cols.start - offset), min(rows.stop, cols.stop - offset)
+    if start < stop:
+        square = block.weights[
+            :,
+            start - rows.start : stop - rows.start,
+            start + offset - cols.start : stop + offset - cols.start,
+        ]
+        found[:, start - rows.start : stop - rows.start] = square.diagonal(0, -2, -1)
+    return found
 
 
 def moments(block: "Block") -> Any:

@@ -29,10 +29,15 @@ class Statistic(ABC):
         results: the names in `result`, and the axes of each: ("head", "query"), ("head", "key") or
             others of the extent's.
         needs_tokens: whether it asks for the extent's token ids.
+        by_head: whether what it finds of a head is of that head's weights alone, and every result
+            has the axis "head". Then a thread's part is over the heads that it folds, its extent
+            says how many and which is the first, and results are put side by side. Otherwise
+            each part is over all heads, and takes their memory.
     """
 
     results: dict[str, tuple[str, ...]]
     needs_tokens: ClassVar[bool] = False
+    by_head: ClassVar[bool] = False
 
     def start(self, extent: Extent) -> "Statistic":
         """A part over this extent that has seen no block."""
@@ -60,8 +65,8 @@ class Statistic(ABC):
         """Names of the block's reductions that `update` reads and nothing else, or None.
 
         Where it says so, an engine may hand it reductions alone, made together with the weights of
-        a larger block. ``("row_bins", 64)`` stands for ``block.row_bins(64)``. None: it reads the
-        weights themselves, and gets them, whatever else it reads.
+        a larger block. ``("row_bins", 64, 0)`` stands for ``block.row_bins(64, 0)``. None: it reads
+        the weights themselves, and gets them, whatever else it reads.
         """
         return None
 
@@ -77,7 +82,7 @@ class Statistic(ABC):
                 f"got {type(other).__name__}."
             )
         if not self.extent.matches(other.extent):
-            names = "heads, queries, keys and first_query"
+            names = "heads, queries, keys, first_query and first_head"
             raise InputError(
                 f"{self._named()}: parts merge when both are over the same extent; {names} are "
                 f"{self.extent.place} here and {other.extent.place} there. Start both parts with "

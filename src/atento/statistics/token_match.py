@@ -1,5 +1,6 @@
 """Duplicate and Induction: how much weight falls on keys that repeat a query's token."""
 
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +23,7 @@ class Duplicate(QuerySum):
     """
 
     needs_tokens = True
+    by_head = True
 
     behind: ClassVar[int] = 0
     """How far behind the key the token stands that is compared with the query's."""
@@ -29,8 +31,15 @@ class Duplicate(QuerySum):
     def __init__(self, name: str = "duplicate") -> None:
         super().__init__(name)
 
+    def asks(self) -> tuple[Hashable, ...]:
+        """The sums themselves, where an engine makes them; otherwise it reads the weights."""
+        return (("same_token", self.behind),)
+
     def _begin(self) -> None:
         super()._begin()
+        self.last: tuple[tuple[range, range], Any] | None = None
+
+    def _sort(self) -> None:
         keys, queries = (
             to_numpy(tokens) for tokens in (self.extent.key_tokens, self.extent.query_tokens)
         )
@@ -40,15 +49,18 @@ class Duplicate(QuerySum):
         order = np.argsort(ids[: keys.size], kind="stable")
         self.occurrences = ids[order] * (keys.size + 1) + order
         self.positions = order
-        self.last: tuple[tuple[range, range], Any] | None = None
 
     def update(self, block: Block) -> None:
         """Add the weights of the pairs that match: few, so each is fetched by itself."""
+        at, made = block.at_queries, block.cache.get(("same_token", self.behind))
+        if made is not None:
+            total = self.sum[at]
+            total += made
+            return
         pairs = self._pairs(block)
         if pairs is None:
             return
         xp, (rows, cols) = self.extent.xp, pairs
-        at = block.at_queries
         for head, weights in zip(block.heads, block.weights, strict=True):
             found = xp.astype(weights[rows, cols], self.sum.dtype)
             total = self.sum[head, at[1]]
@@ -60,6 +72,8 @@ class Duplicate(QuerySum):
         Blocks of several heads over the same tokens mostly come one after another.
         """
         where = (block.rows, block.cols)
+        if self.last is None:
+            self._sort()
         if self.last is None or self.last[0] != where:
             self.last = where, self._find(*where)
         return self.last[1]

@@ -23,6 +23,8 @@ class TopK(Statistic):
         InputError: when k is no whole number of at least 1.
     """
 
+    by_head = True
+
     def __init__(self, k: int = 8) -> None:
         if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
             raise InputError(f"k, how many keys TopK lists, must be a whole number ≥ 1; got {k!r}.")

@@ -1,6 +1,7 @@
 """WeightOn and First: how much weight falls on some keys."""
 
 from bisect import bisect_left
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ class WeightOn(QuerySum):
         ShapeError: when they are not one list of numbers.
         InputError: when one is negative, or (in `start`) beyond the last key.
     """
+
+    by_head = True
 
     def __init__(self, keys: Any, name: str = "keys") -> None:
         super().__init__(name)
@@ -77,11 +80,15 @@ class First(WeightOn):
         """A part over this extent; where there are no keys, there is no weight."""
         return Statistic.start(self, extent)
 
+    def asks(self) -> tuple[Hashable, ...]:
+        """One column."""
+        return (("on_key", 0),)
+
     def update(self, block: Block) -> None:
         """Take the column of key 0."""
         if block.cols.start == 0:
             first = self.sum[block.at_queries]
-            first += block.weights[..., 0]
+            first += block.on_key(0)
 
 
 def _positions(keys: Any) -> list[int]:

@@ -10,6 +10,9 @@ from atento.records import Explanation, Trace
 
 if TYPE_CHECKING:
     from os import PathLike
+    from typing import TypeGuard
+
+    from atento.retrieval.match import Match
 
 __all__ = ["save", "show"]
 
@@ -20,17 +23,18 @@ def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
     """Print a record; in a notebook, display its page, which can be explored there.
 
     A terminal gets tokens, every step as a heat-coloured table and one cell worked out; of a
-    recording, the heads with their roles. A notebook gets a bundle of kinds, of which Jupyter, VS
-    Code, Colab and marimo each take what they can show: the page, a still picture where it may not
-    run (with matplotlib), or the terminal's table. From 10 MB on the output says its size; a page
-    of more than 64 MB is left to `save`.
+    recording, the heads with their roles; of a match, the keys with bars for their weights. A
+    notebook gets a bundle of kinds, of which Jupyter, VS Code, Colab and marimo each take what they
+    can show: the page, a still picture where it may not run (with matplotlib), or the terminal's
+    table. From 10 MB on the output says its size; a page of more than 64 MB is left to `save`.
 
     Args:
-        record: what `atento.explain` or `atento.trace` returned, or a recording; in a notebook
-            also what `atento.survey` returned.
+        record: what `atento.explain`, `atento.trace` or `SoftDict.attend` returned, or a
+            recording; in a notebook also what `atento.survey` returned.
         lang: "en" or "es"; by default from the locale.
         **options: of a recording's page in a notebook: ``batch``, ``layers``, ``heads`` and
-            ``other``, as `save` has them; a terminal lists all heads.
+            ``other``, as `save` has them; a terminal lists all heads. Of a match: ``steps=True``
+            for every step in the terminal, too.
 
     Raises:
         DTypeError: for what is no such record.
@@ -42,6 +46,7 @@ def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
     """
     from atento.views.notebook import in_notebook, show_in_notebook
 
+    steps = is_match(record) and options.pop("steps", False)
     if in_notebook():
         show_in_notebook(record, lang=lang, **options)
         return
@@ -54,8 +59,14 @@ def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
         raise InputError(f"{', '.join(options)}: is for a recording; got another record.")
     from rich.console import Console
 
-    from atento.views.terminal import render_terminal
     from atento.views.words import choose_language
+
+    if is_match(record) and not steps:
+        from atento.views.terminal_match import render_match
+
+        render_match(record, lang=choose_language(lang), console=Console())
+        return
+    from atento.views.terminal import render_terminal
 
     render_terminal(_explanation(record), lang=choose_language(lang), console=Console())
 
@@ -72,8 +83,9 @@ def save(
     The file is written aside and renamed into place: on any failure the old one stays.
 
     Args:
-        record: what `atento.explain` or `atento.trace` returned; for a figure also a recording, a
-            layer of one, or what `atento.survey` returned.
+        record: what `atento.explain`, `atento.trace` or `SoftDict.attend` returned (a match's page
+            are its steps, its .json the ranked keys), or a recording; for a figure also a layer of
+            one, or what `atento.survey` returned.
         path: where to; the ending says what.
         lang: the language of a figure, or the page's first, "en" or "es"; by default from the
             locale.
@@ -110,9 +122,7 @@ def save(
         raise InputError(f"save writes .html, .json, {', '.join(FIGURES)}; got {target.name!r}.")
     check_writable(target, word)
     if ending == ".json":
-        from atento.views.json_export import to_json
-
-        content = to_json(explanation) + "\n"
+        content = _as_json(record, explanation) + "\n"
     else:
         from atento.views.page import render_page
 
@@ -149,13 +159,33 @@ def _is_recording(record: object) -> bool:
     return room is not None and isinstance(record, room.Recording)
 
 
+def is_match(record: object) -> "TypeGuard[Match]":
+    """Asked without loading the room of dictionaries that attend for other records."""
+    room = sys.modules.get("atento.retrieval.match")
+    return room is not None and isinstance(record, room.Match)
+
+
+def _as_json(record: object, explanation: Explanation) -> str:
+    if is_match(record):
+        from atento.views.match_json import match_json
+
+        return match_json(record)
+    from atento.views.json_export import to_json
+
+    return to_json(explanation)
+
+
 def _explanation(record: object) -> Explanation:
     if isinstance(record, Explanation):
         return record
+    if is_match(record):
+        from atento.explanation.of_match import explanation_of_match
+
+        return explanation_of_match(record)
     if not isinstance(record, Trace):
         raise DTypeError(
-            "show and save take what atento.explain or atento.trace returned; got "
-            f"{type(record).__name__}."
+            "show and save take a recording, a match, or what atento.explain or atento.trace "
+            f"returned; got {type(record).__name__}."
         )
     from atento.explanation import explanation_of
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from atento._errors import AtentoError, DTypeError, InputError
 from atento.records import Explanation, Trace
+from atento.views.doors import is_match
 from atento.views.words import Words, choose_language, words
 
 __all__ = [
@@ -118,7 +119,7 @@ def mime_bundle(record: Any, *, lang: str | None = None, **options: Any) -> dict
     """The kinds in which a notebook can show a record.
 
     Args:
-        record: a Trace, Explanation, Recording or Survey.
+        record: a Trace, Explanation, Recording, Survey or Match.
         lang: "en" or "es"; by default from the locale.
         **options: of a recording's page: batch, layers, heads, other.
 
@@ -251,6 +252,10 @@ def _text(record: Any, word: Words) -> str:
         from atento.views.recording_doors import show_recording
 
         show_recording(record, word.lang, console)
+    elif is_match(record):
+        from atento.views.terminal_match import render_match
+
+        render_match(record, lang=word.lang, console=console)
     else:
         from atento.views.terminal import render_terminal
 
@@ -261,9 +266,13 @@ def _text(record: Any, word: Words) -> str:
 def _explanation(record: Any) -> Explanation:
     if isinstance(record, Explanation):
         return record
+    if is_match(record):
+        from atento.explanation.of_match import explanation_of_match
+
+        return explanation_of_match(record)
     if not isinstance(record, Trace):
         raise DTypeError(
-            "a notebook shows a Trace, an Explanation, a Recording or a Survey; got a "
+            "a notebook shows a Trace, an Explanation, a Recording, a Survey or a Match; got a "
             f"{_name(record)}."
         )
     from atento.explanation import explanation_of

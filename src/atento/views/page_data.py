@@ -5,7 +5,6 @@ to output itself from queries, keys and values, in float64.
 """
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,8 @@ def page_data(explanation: Explanation) -> dict[str, Any]:
         "model": explanation.model,
         "layer": explanation.layer,
         "head": explanation.head,
-        "reason": _finite(asdict(explanation.reason)),
+        "reason": _reason(explanation),
+        "first": _first_cell(explanation),
         "layers": layers,
         "arrays": pool.entries,
     }
@@ -55,9 +55,9 @@ def _layer(layer: AttentionLayer, pool: ArrayPool) -> dict[str, Any]:
     if "capped" in trace:
         data["softcap"] = _number(parameters["softcap"])
     if "biased" in trace:
-        data["bias"] = pool.floats(as_numpy(parameters["bias"]))
+        data["bias"] = pool.floats(_of_heads(parameters["bias"]))
     if "masked" in trace:
-        data["mask"] = pool.bits(as_numpy(parameters["mask"]))
+        data["mask"] = pool.bits(_of_heads(parameters["mask"]))
     if parameters.get("sinks") is not None:
         sinks = np.broadcast_to(as_numpy(parameters["sinks"]), data["heads"])
         data["sinks"] = pool.floats(sinks)
@@ -92,24 +92,61 @@ def _projections(
             return None
         maps[name] = (weight, bias)
     return {
-        "input": pool.floats(source),
+        "input": pool.floats(_of_heads(source)),
         "projections": {
-            name: {"weight": pool.floats(weight), "bias": pool.floats(bias)}
+            name: {
+                "weight": pool.floats(weight.swapaxes(0, 1)),
+                "bias": pool.floats(bias[:, None, :]),
+            }
             for name, (weight, bias) in maps.items()
         },
     }
+
+
+def _of_heads(value: Any) -> npt.NDArray[Any]:
+    """As (head or 1, row or 1, column or 1): what an array broadcasts along has length 1."""
+    array = as_numpy(value)
+    return array.reshape((1, 1, 1, *array.shape)[-3:])
 
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 
-def _finite(reason: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a score that is not a number is left out."""
+def _reason(explanation: Explanation) -> dict[str, Any]:
+    """Why the head is shown: the words for it (``why``, ``link``), and what these speak of.
+
+    JSON has no NaN: a score that is not a number is left out.
+    """
+    reason = explanation.reason
+    cross = explanation.key_tokens != explanation.tokens
+    linked = reason.query is not None and reason.key is not None
+    why = reason.kind
+    if why == "telling" and (cross or not linked):
+        why = "telling.cross" if linked else "none"
+    link = "cross" if cross else "such" if reason.kind == "telling" else "beyond"
+    weight = reason.weight if reason.weight is not None and np.isfinite(reason.weight) else None
     return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in reason.items()
+        "why": why,
+        "among": reason.among,
+        "link": link if linked else None,
+        "query": reason.query,
+        "key": reason.key,
+        "weight": weight,
     }
+
+
+def _first_cell(explanation: Explanation) -> list[int] | None:
+    """The pair of tokens to start with: the reason's link, or else the largest weight."""
+    reason = explanation.reason
+    if reason.query is not None and reason.key is not None:
+        return [reason.query, reason.key]
+    weights = as_numpy(explanation.layers[explanation.layer].trace["weights"].value)
+    weights = weights[explanation.head]
+    if not weights.size:
+        return None
+    place = int(np.where(np.isnan(weights), -1, weights).argmax())
+    return [place // weights.shape[1], place % weights.shape[1]]
 
 
 def script_safe_json(data: Any) -> str:

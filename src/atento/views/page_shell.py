@@ -16,7 +16,7 @@ from atento._errors import InputError
 from atento.views.page_bundle import asset, bundle
 from atento.views.page_data import script_safe_json
 
-__all__ = ["LANGUAGES", "WORKER_POLICY", "page_words", "render_shell"]
+__all__ = ["LANGUAGES", "WORKER_POLICY", "page_policy", "page_words", "render_shell"]
 
 LANGUAGES = ("en", "es")
 
@@ -42,6 +42,8 @@ def render_shell(
     entry: str,
     styles: tuple[str, ...],
     worker: str | None = None,
+    also: tuple[str, ...] = (),
+    served: bool = False,
 ) -> str:
     """A complete HTML document around the data of one page.
 
@@ -52,6 +54,8 @@ def render_shell(
         entry: the module that draws the page.
         styles: the style sheets.
         worker: the module that runs in a worker, or None.
+        also: further kinds whose words the page says.
+        served: whether the page may ask the server that it came from, and nobody else.
 
     Returns:
         ASCII but for the page's own words, so it can be written as UTF-8 whatever the tokens hold.
@@ -62,14 +66,14 @@ def render_shell(
     if lang not in LANGUAGES:
         raise InputError(f"lang must be one of {', '.join(LANGUAGES)}. Got {lang!r} instead.")
     style, script = _style(styles), _script(entry)
-    words = {language: page_words(language, kind) for language in LANGUAGES}
+    words = {language: page_words(language, kind, *also) for language in LANGUAGES}
     data = {"lang": lang, "words": words, "record": record}
     if worker is not None:
         data["worker"] = _script(worker)
     parts = {
         "lang": lang,
         "title": words[lang][f"{kind}.title"],
-        "policy": _policy(style, script, worker is not None),
+        "policy": _policy(style, script, worker is not None, served),
         "style": style,
         "noscript_en": words["en"]["page.noscript"],
         "noscript_es": words["es"]["page.noscript"],
@@ -83,14 +87,19 @@ def render_shell(
 
 
 @cache
-def page_words(language: str, kind: str) -> dict[str, str]:
-    """The sentences of one kind of page, and those that all pages say."""
+def page_words(language: str, *kinds: str) -> dict[str, str]:
+    """The sentences of some kinds of pages, and those that all pages say."""
     text = (files("atento.views") / "locales" / f"{language}.json").read_text(encoding="utf-8")
     return {
         key: sentence
         for key, sentence in json.loads(text).items()
-        if key.startswith(f"{kind}.") or key in SHARED
+        if key.partition(".")[0] in kinds or key in SHARED
     }
+
+
+def page_policy(entry: str, styles: tuple[str, ...], worker: bool, served: bool) -> str:
+    """The Content-Security-Policy of such a page, for a server to send with it."""
+    return _policy(_style(styles), _script(entry), worker, served)
 
 
 @cache
@@ -103,7 +112,7 @@ def _script(entry: str) -> str:
     return bundle(entry)
 
 
-def _policy(style: str, script: str, worker: bool) -> str:
+def _policy(style: str, script: str, worker: bool, served: bool = False) -> str:
     """Nothing may load or run but this page's own style and script."""
     return "; ".join(
         [
@@ -112,6 +121,7 @@ def _policy(style: str, script: str, worker: bool) -> str:
             f"style-src {_sha256(style)}",
             "img-src data:",
             *(["worker-src blob:"] if worker else []),
+            *(["connect-src 'self'"] if served else []),
             "base-uri 'none'",
             "form-action 'none'",
             "require-trusted-types-for 'script'",

@@ -121,3 +121,16 @@ def test_an_option_that_hides_nothing_changes_nothing(engine):
     torch.testing.assert_close(
         atento.attention(*tensors(), **asked, engine=engine), plain, rtol=1e-12, atol=1e-12
     )
+
+
+def test_a_log_sum_exp_of_0_is_not_an_empty_row():
+    """The kernel says 0 for an empty row; so it does for one key with score 0."""
+    query, key = torch.zeros(2, 5, 4), torch.zeros(2, 3, 4)
+    bias = torch.full((5, 3), -torch.inf)
+    bias[1, 2] = bias[4, 0] = 0.0
+    output, lse = atento.attention(
+        query, key, torch.ones(2, 3, 4), bias=bias, engine="streaming", return_lse=True
+    )
+    nothing = -torch.inf
+    assert lse.tolist() == [[nothing, 0, nothing, nothing, 0]] * 2
+    assert output[..., 0].tolist() == [[0, 1, 0, 0, 1]] * 2

@@ -121,6 +121,7 @@ def test_their_directories_load_here(tmp_path, kind, shards):
     ours = load_model(tmp_path)
     assert not ours.training
     assert all(parameter.requires_grad for parameter in ours.parameters())
+    assert all(parameter.is_contiguous() for parameter in ours.parameters())
     with torch.no_grad():
         torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=1e-5, atol=1e-4)
 

@@ -223,7 +223,7 @@ def test_names_given_for_one_sequence_are_for_both_sides():
         (Choice(head=True), "head must be a number or a list"),
         (Choice(head=[1, 1]), "head names one head twice"),
         (Choice(layer=0), "there are 4 heads in layer 0: say which with head="),
-        (Choice(batch=1), "there are 1 batch items"),
+        (Choice(batch=1), "there is 1 batch item, number 0; got batch 1"),
         (Choice(tokens=["a"]), "tokens must hold one name for each of the 6 queries; got 1"),
         (Choice(tokens="abcdef"), "tokens must be a list of str"),
         (Choice(key_tokens=[1] * 6), "key_tokens must be a list of str"),

@@ -10,12 +10,14 @@ import pytest
 from atento.views.page_bundle import asset, bundle, modules
 from atento.views.page_shell import page_words
 
-ENTRIES = ("main.js", "recording-main.js", "tile-worker.js")
+ENTRIES = ("main.js", "recording-main.js", "tile-worker.js", "live-main.js")
 SCRIPTS = list(dict.fromkeys(name for entry in ENTRIES for name in modules(entry)))
-STYLES = ("page.css", "recording.css")
+STYLES = ("page.css", "recording.css", "live.css")
 NAMED = ("recording.role.", "recording.number.")
 """`named` says names of roles and numbers that the page knows, and others as they are."""
-FILES = {"page.html", "page.css", "recording.js", "recording.css"}
+FILES = {"page.html", "page.css", "recording.js", "recording.css", "live.css"}
+ASKING = {"live-server.js"}
+"""The one module that asks a server: the one that its page came from."""
 FOLDER = files("atento.views") / "assets"
 LOCALES = {
     lang: json.loads((files("atento.views") / "locales" / f"{lang}.json").read_text("utf-8"))
@@ -40,9 +42,10 @@ def test_text_can_only_become_text(name):
 @pytest.mark.parametrize("name", [*SCRIPTS, *STYLES, "page.html"])
 def test_nothing_is_loaded_from_anywhere(name):
     text = asset(name)
-    assert not re.search(
-        r"https?:|//[a-z]+\.|url\(|@import|\bfetch\(|XMLHttpRequest|WebSocket", text
-    )
+    assert not re.search(r"https?:|//[a-z]+\.|url\(|@import|XMLHttpRequest|WebSocket", text)
+    asked = re.findall(r"\bfetch\((.{8})", text)
+    assert asked == (["`/api/${"] if name in ASKING else [])
+    assert not ASKING & {*modules("main.js"), *modules("recording-main.js")}
     assert not re.search(r"</script|<!--", text) or name == "page.html"
 
 
@@ -71,8 +74,9 @@ def test_the_page_itself_is_small():
 
 
 def test_the_page_of_a_recording_itself_is_small():
-    scripts = {name for entry in ENTRIES[1:] for name in modules(entry)}
-    assert sum(len(asset(name).encode()) for name in (*scripts, *STYLES, "page.html")) <= 150_000
+    scripts = {name for entry in ENTRIES[1:3] for name in modules(entry)}
+    own = (*scripts, "page.css", "recording.css", "page.html")
+    assert sum(len(asset(name).encode()) for name in own) <= 150_000
 
 
 def test_both_languages_say_the_same_things():
@@ -90,12 +94,13 @@ def test_both_languages_say_the_same_things():
         "page.canvas.cell",
         "recording.arcs.token",
         "recording.role.diagonal",
+        "live.option.tokens",
     }
 
 
 def test_every_word_that_the_page_says_is_there_and_every_one_there_is_said():
     code = "".join(map(asset, SCRIPTS)) + (FOLDER.parent / "page_shell.py").read_text("utf-8")
-    said = r"((?:page|recording)\.[\w.-]*"
+    said = r"((?:page|recording|live)\.[\w.-]*"
     literal = set(re.findall(rf'["`]{said}\w)["`]', code)) - {"page.html", "page.css"}
     prefixes = (*re.findall(rf"`{said}\.(?:weight-)?)\$\{{", code), *NAMED)
     assert sorted(literal - set(LOCALES["en"]) - FILES) == []
@@ -107,7 +112,11 @@ def test_every_word_that_the_page_says_is_there_and_every_one_there_is_said():
 
 
 def test_each_page_carries_its_own_words_and_no_others():
-    for kind, entry in (("page", "main.js"), ("recording", "recording-main.js")):
-        carried = set(page_words("en", kind))
-        said = set(re.findall(r'["`]((?:page|recording)\.[\w.-]*\w)["`]', bundle(entry)))
+    for kinds, entry in (
+        (["page"], "main.js"),
+        (["recording"], "recording-main.js"),
+        (["live", "recording"], "live-main.js"),
+    ):
+        carried = set(page_words("en", *kinds))
+        said = set(re.findall(r'["`]((?:page|recording|live)\.[\w.-]*\w)["`]', bundle(entry)))
         assert sorted(said - carried - FILES) == []

@@ -74,3 +74,19 @@ def test_the_learned_map_can_be_looked_at(open_page, samples):
     weight = explanation.layers[2].projections["key"].weight[0, 1, 1]
     assert opened.value() == pytest.approx(weight, abs=5.1e-5)
     assert "learned in training" in opened.panel()
+
+
+def test_a_matrix_that_is_drawn_again_looks_the_same(open_page, samples):
+    page = open_page(samples.model_like([f"t{i}" for i in range(24)], layers=1)).page
+    picture = """() => {
+      const canvas = document.querySelector("#step-scores canvas");
+      const often = { willReadFrequently: true };
+      const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", often);
+      copy.drawImage(canvas, 0, 0);
+      const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+      return data.reduce((sum, value) => sum + value, 0);
+    }"""
+    once = page.evaluate(picture)
+    page.set_viewport_size({"width": 1280, "height": 700})  # it is fitted anew
+    page.wait_for_timeout(300)
+    assert page.evaluate(picture) == once

@@ -1,6 +1,7 @@
 """What render_page writes, without a browser."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -118,8 +119,6 @@ def test_torch_arrays_are_taken_without_importing_torch(samples):
     x = torch.tensor(samples.INPUT[None], requires_grad=True)
     explanation = samples.journey()
     trace = explanation.layers[0].trace
-    import dataclasses
-
     steps = tuple(
         dataclasses.replace(step, value=x) if step.name in ("queries", "keys", "values") else step
         for step in trace
@@ -127,3 +126,16 @@ def test_torch_arrays_are_taken_without_importing_torch(samples):
     layer = AttentionLayer(dataclasses.replace(trace, steps=steps), None, {})
     same = dataclasses.replace(explanation, layers=(layer,))
     assert page_data(same) == page_data(explanation)
+
+
+@pytest.mark.parametrize("link", [(2, 0), (None, None)])
+def test_the_page_opens_with_the_reasons_link_or_else_with_the_largest_weight(samples, link):
+    made = samples.everything()
+    query, key = link
+    reason = dataclasses.replace(made.reason, query=query, key=key, weight=np.nan)
+    record = page_data(dataclasses.replace(made, reason=reason))
+    weights = made.layers[made.layer].trace["weights"].value[made.head]
+    largest = np.unravel_index(np.nanargmax(weights), weights.shape)
+    assert record["first"] == list(largest if query is None else link)
+    assert record["reason"]["weight"] is None, "JSON has no NaN"
+    assert (record["reason"]["link"] is None) == (query is None)

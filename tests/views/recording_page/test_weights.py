@@ -17,7 +17,7 @@ CASES = [(mask, "plain") for mask in MASKS] + [
 
 READ = """
 import { recordingReader } from "./recording.js";
-import { parts, row, strongest, tile, weight } from "./weights.js";
+import { bothTiles, parts, row, strongest, weight } from "./weights.js";
 answer = [];
 for (const record of given.records) {
   const recording = await recordingReader(record);
@@ -29,7 +29,8 @@ for (const record of given.records) {
       Array.from({ length: head.Tk }, (_, j) => weight(head, i, j))),
     sees: Array.from({ length: head.Tq }, (_, i) =>
       Array.from({ length: head.Tk }, (_, j) => parts(head, i, j).sees)),
-    tiles: given.tiles.map((asked) => [...tile(head, ...asked)]),
+    tiles: given.tiles.map(([row0, col0, zoom, size, pool]) =>
+      [...bothTiles(head, row0, col0, zoom, size)[pool]]),
     top: strongest(head, [2, 9], [1, 12], 5),
   })));
 }
@@ -178,20 +179,24 @@ def test_numbers_that_are_none_and_infinite_pass_as_in_python(node, monkeypatch)
     assert not found[5].any()
 
 
-def test_pictures_and_strips_come_with_the_page(node):
+def test_pictures_come_with_the_page_and_strips_with_their_layer(node):
     layer, dense = record("causal, start", "plain", dtype=np.float32)
     said = node(
         """
 import { recordingReader } from "./recording.js";
 const recording = await recordingReader(given);
 const head = recording.head(0, 3);
+const early = head.query;
+const pictures = head.small("mean").data.length;
+await recording.ready(0);
 answer = {
-  early: head.query,
+  early,
+  pictures,
   mean: [...head.small("mean").data],
   max: [...head.small("max").data],
   width: head.small("mean").width,
-  entropy: [...head.strips.entropy],
-  received: [...head.strips.received],
+  entropy: [...recording.head(0, 3).strips.entropy],
+  received: [...recording.head(0, 3).strips.received],
   role: head.role,
   names: [recording.queryTokens(0), recording.keyTokens(0)].map((all) =>
     all.map(({ text }) => text)),
@@ -201,6 +206,7 @@ answer = {
     )
     weights = dense[1, 3]
     assert said["early"] is None, "q and k are read when a layer is asked for"
+    assert said["pictures"] == TQ * TK, "and small pictures are there before"
     assert said["width"] == 1
     for pool in ("mean", "max"):
         np.testing.assert_allclose(said[pool], weights.ravel(), rtol=0.03, atol=2**-21)

@@ -32,6 +32,8 @@ def test_a_small_map_is_darker_where_weights_are_larger(open_page, samples, pixe
         light = image[..., :3].sum(-1).ravel()[np.argsort(made.weights[0, head].ravel())]
         assert np.all(np.diff(light) <= 3), "the order of the colours is not that of the weights"
         assert light[0] - light[-1] > 150
+        red, _, blue, _ = image.reshape(-1, 4)[made.weights[0, head].argmax()]
+        assert blue > red + 40, "weights are blue"
 
 
 def test_small_maps_follow_the_theme(open_page, samples, pixels):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from atento.equation.on_torch.layout import Part
-from atento.equation.on_torch.memory import fresh
+from atento.equation.on_torch.memory import zeros
 from atento.equation.request import Request
 from atento.positions.distance_bias import DistanceBias
 
@@ -36,7 +36,7 @@ class BiasTiles:
         units = prod(self.values.shape[:2])
         self.is_matrix = self.values.shape[-2:] == weights_shape[-2:]
         self.is_shared = units < prod(weights_shape[:-2])
-        self.grad = fresh(tuple(self.values.shape), values).zero_() if with_grad else None
+        self.grad = zeros(tuple(self.values.shape), values) if with_grad else None
 
     def tile(self, part: Part, rows: range, cols: range, unit: Unit = None) -> torch.Tensor:
         """The bias of a block, with axes of size 1 where it does not vary.
@@ -44,6 +44,10 @@ class BiasTiles:
         (batch, head, rows, cols) for the whole part, or (head, rows, cols) for one unit of it.
         """
         return self._block(_of(part.broadcast(self.values), unit), rows, cols)
+
+    def of_unit(self, part: Part, unit: Unit) -> torch.Tensor:
+        """All that a unit reads, (head, query, key), with axes of size 1 as in `tile`."""
+        return _of(part.broadcast(self.values), unit)
 
     @cached_property
     def hides(self) -> bool:

@@ -12,6 +12,8 @@ from functools import partial
 import torch
 
 from atento.equation.on_torch.bias import BiasTiles
+from atento.equation.on_torch.compiled import is_compiled
+from atento.equation.on_torch.compiled_blocks import unit_gradients, weigh_unit
 from atento.equation.on_torch.keep import Keep
 from atento.equation.on_torch.layout import Part, ones_where, penalty
 from atento.equation.on_torch.units import Unit, add_product, cut, gather, product
@@ -21,12 +23,18 @@ from atento.equation.schedule import Piece, pieces
 
 __all__ = ["LOWEST", "Memory", "Scores", "backward_blocks", "forward_blocks"]
 
+COMPILED_FORWARD, COMPILED_BACKWARD = (256, 1024), (512, 512)
+"""Queries × keys of a block where kernels of Numba do what stands between the products."""
+
 FORWARD, BACKWARD = (128, 1024), (256, 512)
 """Queries × keys of a block: in float32 half a MB, so that the three or four that are at work stay
 in a core's second-level cache. Forward has one sum per row to keep, backward two per column."""
 
 Gradients = tuple[Unit, tuple[torch.Tensor, torch.Tensor], torch.Tensor | None]
 """What one unit leaves: the gradients of its keys and values, and of a bias that is no matrix."""
+
+Weighed = tuple[range, torch.Tensor, torch.Tensor, torch.Tensor]
+"""Some queries, and their Σ exp(score − m) value, Σ exp(score − m) and m: (head, query, ...)."""
 
 LOWEST = {torch.float32: -87.0, torch.float64: -708.0}
 """exp of these is close to the last normal number; exp is tens of times slower below."""
@@ -54,15 +62,14 @@ class Scores:
         size: tuple[int, int],
     ) -> None:
         self.part, self.unit, self.bias, self.softcap = part, unit, bias, request.softcap
-        self.hides = bias is not None and bias.hides
         self.lowest = LOWEST[unit.query.dtype]
-        self.columns = size[1]
+        self.scale, self.size = request.scale, size
         self.keep = Keep(request, unit, size) if request.dropout else None
 
     def pieces(self, rows: range) -> Iterator[Piece]:
         """The blocks of keys that a block of queries looks at."""
-        for piece in pieces(self.part.mask, rows, self.unit.key.shape[1], self.columns):
-            yield from piece.cut(self.columns)
+        for piece in pieces(self.part.mask, rows, self.unit.key.shape[1], self.size[1]):
+            yield from piece.cut(self.size[1])
 
     def compute(
         self,
@@ -77,21 +84,25 @@ class Scores:
         ``slope`` is filled with the derivative of the softcap, 1 − tanh².
         """
         product(query, key.mT, out)
-        if self.softcap is not None:
-            out.tanh_()
-            if slope is not None:
-                torch.mul(out, out, out=slope).neg_().add_(1)
-            out *= self.softcap
+        self.cap(out, slope)
         visible = None
         if piece.visible is not None:
             visible = ones_where(piece.visible, out)
         if self.bias is not None:
             tile = self.bias.tile(self.part, piece.rows, piece.cols, self.unit.at)
             out += tile
-            if self.hides:
+            if self.bias.hides:
                 seen = (tile != -torch.inf).to(out.dtype)
                 visible = seen if visible is None else visible * seen
         return visible
+
+    def cap(self, scores: torch.Tensor, slope: torch.Tensor | None = None) -> None:
+        """Softcap, in place, and its derivative in ``slope``."""
+        if self.softcap is not None:
+            scores.tanh_()
+            if slope is not None:
+                torch.mul(scores, scores, out=slope).neg_().add_(1)
+            scores *= self.softcap
 
 
 def forward_blocks(
@@ -105,20 +116,29 @@ def forward_blocks(
     """Fill output and log-sum-exp of one part, sinks left out."""
     output, lse = part.queries(output), part.queries(lse)
 
+    compiled = is_compiled(request)
+    size = COMPILED_FORWARD if compiled else FORWARD
+    weigh = weigh_unit if compiled else _weigh_unit
+
     def attend(unit: Unit) -> None:
-        scores = Scores(request, part, unit, bias, FORWARD)
-        memory, own, own_lse = Memory(unit.query, FORWARD), output[unit.at], lse[unit.at]
-        for rows in unit.rows:
-            summed, total, top = _pass(scores, rows, memory)
+        scores = Scores(request, part, unit, bias, size)
+        own, own_lse = output[unit.at], lse[unit.at]
+        for rows, summed, total, top in weigh(scores):
             own_lse[:, rows.start : rows.stop] = (top + total.log())[..., 0]
             total *= 1 - request.dropout  # what is kept grows by this much
             total.clamp_min_(torch.finfo(total.dtype).tiny)  # nothing over nothing is 0
             torch.div(summed, total, out=own[:, rows.start : rows.stop])
 
-    run_all(partial(attend, unit) for unit in cut(request, part, inputs, FORWARD[0]))
+    run_all(partial(attend, unit) for unit in cut(request, part, inputs, size[0]))
 
 
-def _pass(
+def _weigh_unit(scores: Scores) -> Iterator[Weighed]:
+    memory = Memory(scores.unit.query, scores.size)
+    for rows in scores.unit.rows:
+        yield rows, *_weigh_rows(scores, rows, memory)
+
+
+def _weigh_rows(
     scores: Scores, rows: range, memory: Memory
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Σ exp(score − m) value, Σ exp(score − m) and m for one block of queries."""
@@ -170,55 +190,73 @@ def backward_blocks(
     grad_output, lse, delta = map(part.queries, (grad_output, lse, delta))
     if request.dropout:
         grad_output = grad_output / (1 - request.dropout)
-    lse = torch.where(lse == -torch.inf, 0, lse)
+    lse = torch.where(lse == -torch.inf, 0, lse).contiguous()
+    delta = delta.contiguous()
+
+    compiled = is_compiled(request)
+    size = COMPILED_BACKWARD if compiled else BACKWARD
+    add_gradients = unit_gradients if compiled else _unit_gradients
 
     def differentiate(units: list[Unit]) -> list[Gradients]:
         return [of_unit(unit) for unit in units]
 
     def of_unit(unit: Unit) -> Gradients:
-        scores = Scores(request, part, unit, bias, BACKWARD)
-        memory = [Memory(unit.query, BACKWARD) for _ in range(2 + (request.softcap is not None))]
+        scores = Scores(request, part, unit, bias, size)
         of_key, of_value = torch.zeros_like(unit.key), torch.zeros_like(unit.value)
         of_bias = None if bias is None else bias.region(part, unit.at)
         if bias is not None and of_bias is not None and not bias.is_matrix:
             of_bias = torch.zeros_like(of_bias)
-        of_query = grad_query[unit.at]
-        of_output = grad_output[unit.at]
-        row_lse, row_delta = (array[unit.at][..., None] for array in (lse, delta))
-        columns: dict[range, tuple[torch.Tensor, ...]] = {}
-        for rows in unit.rows:
-            span = slice(rows.start, rows.stop)
-            row = tuple(
-                array[:, span] for array in (unit.query, of_output, row_lse, row_delta, of_query)
-            )
-            for piece in scores.pieces(rows):
-                column = columns.get(piece.cols)
-                if column is None:
-                    keys = slice(piece.cols.start, piece.cols.stop)
-                    column = tuple(
-                        array[:, keys] for array in (unit.key, unit.value, of_key, of_value)
-                    )
-                    columns[piece.cols] = column
-                _block_gradients(scores, piece, row, column, memory, of_bias)
-            row[-1].mul_(request.scale)
+        own = tuple(array[unit.at] for array in (grad_output, lse, delta))
+        add_gradients(scores, own, (grad_query[unit.at], of_key, of_value), of_bias)
         if request.softcap is not None:
             of_key *= request.softcap
         return unit, (of_key, of_value), of_bias
 
     if bias is not None and bias.grad is not None and bias.is_matrix and bias.is_shared:
         # Heads that share a T×T gradient take turns; threads have queries of their own.
-        cuts = list(cut(request, part, inputs, BACKWARD[0], ways=torch.get_num_threads()))
+        cuts = list(cut(request, part, inputs, size[0], ways=torch.get_num_threads()))
         shares = [
             [unit for unit in cuts if unit.way == way] for way in sorted({u.way for u in cuts})
         ]
     else:
-        shares = [[unit] for unit in cut(request, part, inputs, BACKWARD[0])]
+        shares = [[unit] for unit in cut(request, part, inputs, size[0])]
     for made in share_out(partial(differentiate, units) for units in shares):
         for unit, of_keys, of_bias in made:
             gather((grad_key, grad_value), of_keys, unit)
             total = None if bias is None or bias.is_matrix else bias.region(part, unit.at)
             if total is not None and of_bias is not None:
                 total += of_bias
+
+
+def _unit_gradients(
+    scores: Scores,
+    given: tuple[torch.Tensor, ...],
+    into: tuple[torch.Tensor, ...],
+    of_bias: torch.Tensor | None,
+) -> None:
+    """Add a unit's gradients of query, key, value and bias.
+
+    ``given``: output gradient, log-sum-exp and Σ output · gradient. ``into``: where the gradients
+    of query, key and value gather.
+    """
+    unit, of_output = scores.unit, given[0]
+    row_lse, row_delta = (array[..., None] for array in given[1:])
+    of_query, of_key, of_value = into
+    memory = [Memory(unit.query, scores.size) for _ in range(2 + (scores.softcap is not None))]
+    columns: dict[range, tuple[torch.Tensor, ...]] = {}
+    for rows in unit.rows:
+        span = slice(rows.start, rows.stop)
+        row = tuple(
+            array[:, span] for array in (unit.query, of_output, row_lse, row_delta, of_query)
+        )
+        for piece in scores.pieces(rows):
+            column = columns.get(piece.cols)
+            if column is None:
+                keys = slice(piece.cols.start, piece.cols.stop)
+                column = tuple(array[:, keys] for array in (unit.key, unit.value, of_key, of_value))
+                columns[piece.cols] = column
+            _block_gradients(scores, piece, row, column, memory, of_bias)
+        row[-1].mul_(scores.scale)
 
 
 def _block_gradients(

@@ -30,8 +30,18 @@ def forward_piece(
         return made[0], made[1]
     everywhere = added.expand(*query.shape[:-1], key.shape[-2])
     output, lse = _forward(query, key, value, 0.0, causal, attn_mask=everywhere, scale=scale)
-    # The kernel says 0 for an empty row.
-    return output, torch.where(added.amax(-1) == -torch.inf, -torch.inf, lse)
+    return output, _without_empty_rows(lse, everywhere)
+
+
+def _without_empty_rows(lse: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """−∞ for a row that sees no key, where the kernel says 0.
+
+    Without a 0 nothing is looked at: a bias may be as large as the weights.
+    """
+    zero = lse == 0
+    if not zero.any():
+        return lse
+    return torch.where(zero & (added.amax(-1) == -torch.inf), -torch.inf, lse)
 
 
 def backward_piece(

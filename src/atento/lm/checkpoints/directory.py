@@ -169,7 +169,10 @@ def _ours(
                 f"{expected[::-1] if family.turned(theirs) else expected}."
             )
         parts = torch.split(weight, sizes)
-        state |= {name: part.clone() for name, part in zip(ours, parts, strict=True)}
+        whole = (
+            torch.contiguous_format
+        )  # torch's fused AdamW pairs numbers by their place in memory
+        state |= {n: p.clone(memory_format=whole) for n, p in zip(ours, parts, strict=True)}
     return state
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 from atento.reading.ways.functional import attend, attend_in_heads
-from atento.reading.ways.written_out import STEPS, normalise, write
+from atento.reading.ways.scores import STEPS, write
+from atento.reading.ways.written_out import normalise
 
 __all__ = ["WAYS"]
 

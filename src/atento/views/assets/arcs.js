@@ -1,9 +1,9 @@
 // Tokens left and right, lines for weights: where a token looks, and who looks at it.
 
 import { element, tokenNode } from "./dom.js";
-import { nextCell } from "./grid-keys.js";
+import { walkedByKeys } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
-import { chooser, eachFrame, group, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, within } from "./view-parts.js";
+import { chooser, eachFrame, group, kept, label, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, whenPointed, within } from "./view-parts.js";
 import { row, strongest, weight } from "./weights.js";
 
 /** Heads are told apart by all kinds of eyes, on light and on dark paper. */
@@ -17,58 +17,55 @@ const SLICE = 8; // ms of work between two frames
 const SHADES = 6;
 const LISTED = 8;
 
-/** What was chosen, kept while the page is drawn anew. @type {WeakMap<object, {least: number, one: boolean, heads: Set<number>[]}>} */
-const arcChoices = new WeakMap();
+const opposite = { query: "key", key: "query" };
+const axisOfSide = { query: "row", key: "col" };
 
-/** A token of one side. @typedef {{ side: "query"|"key", at: number }} Place */
-
-/** @param {import("./view-parts.js").ViewStage} stage @returns {import("./view-parts.js").View} */
+/** @param {ViewStage} stage @returns {View} */
 export function arcsView(stage) {
   const { recording, words, state } = stage;
   const say = (key, parts) => words.text(`recording.arcs.${key}`, parts);
   const layer = recording.layers[state.layer];
-  const chosen = arcChoices.get(recording) ?? { least: 0.1, one: false, heads: [] };
-  arcChoices.set(recording, chosen);
+  const chosen = kept(recording, "arcs", { least: 0.1, one: false, heads: [] });
   const also = (chosen.heads[state.layer] ??= new Set());
   const own = layer.kind !== "cross"; // queries and keys are the same tokens
   const tokens = { query: recording.queryTokens(state.layer), key: recording.keyTokens(state.layer) };
   const first = { query: own ? layer.firstQuery : 0, key: 0 };
   const lines = Math.max(tokens.key.length, first.query + tokens.query.length);
+  const oneColumn = () => own && chosen.one;
   /** @type {Record<string, string[]>} */
   const labels = { query: [], key: [] };
   /** @type {Place|null} */
   let pinned = tokens.query.length ? { side: "query", at: within(state.row, tokens.query.length) } : null;
   /** @type {Place|null} */
   let hover = null;
-  /** @type {{ head: any, links: number[][], next: number }[]} */
+  /** @type {{ head: Head, links: number[][], next: number }[]} */
   let heads = [];
   let [top, width, height, room, step] = [0, 0, 0, 0, 20];
   let timer = 0;
+  let listed = "";
 
   const { box, canvas } = pictureBox("arcs-box", say("keys"));
-  const tall = element("div", {}, canvas);
-  const side = element("div", { class: "arcs-side" });
-  const live = element("p", { class: "visually-hidden", "aria-live": "polite" });
+  const tall = element("div", canvas);
+  const side = element("div.arcs-side");
+  const live = spoken();
   const chips = group(say("heads"), "choices head-chips");
   const output = element("output");
-  const slider = element("input", { id: "arcs-least", type: "range", min: Math.log10(FLOOR), max: 0, step: 0.02, value: Math.log10(chosen.least) });
+  const least = { id: "arcs-least", type: "range", min: Math.log10(FLOOR), max: 0, step: 0.02, value: Math.log10(chosen.least) };
+  const slider = element("input", least);
+  const choose = (choice) => {
+    Object.assign(chosen, choice);
+    frame.ask();
+  };
   const columns = [["", say("two")], ["1", say("one")]];
-  const layout = chooser("arcs-columns", say("tokens"), columns, chosen.one ? "1" : "", (value) => {
-    chosen.one = value === "1";
-    frame.ask();
-  });
+  const layout = chooser("arcs-columns", say("tokens"), columns, chosen.one ? "1" : "", (value) => choose({ one: value === "1" }));
   box.append(tall);
-  slider.addEventListener("input", () => {
-    chosen.least = 10 ** Number(slider.value);
-    frame.ask();
-  });
+  slider.addEventListener("input", () => choose({ least: 10 ** Number(slider.value) }));
   const node = element(
     "div",
-    {},
     lead(words, "arcs"),
     chips,
-    element("div", { class: "choices" }, labelled("arcs-least", say("least"), slider, output), own ? layout : null),
-    element("div", { class: "arcs-columns" }, box, side),
+    element("div.choices", labelled("arcs-least", say("least"), slider, output), own && layout),
+    element("div.arcs-columns", box, side),
     live,
   );
 
@@ -80,26 +77,23 @@ export function arcsView(stage) {
   };
   const drawChips = () => {
     const colours = HEAD_COLOURS[stage.theme()];
-    refill(
-      chips,
-      say("heads"),
-      ...layer.headNumbers.map((number, index) => {
-        const at = heads.findIndex(({ head }) => head.index === index);
-        const toggle = () => {
-          also[also.has(index) ? "delete" : "add"](index);
-          load();
-        };
-        const chip = pressable(String(number), toggle, {
-          id: `arcs-head-${index}`,
-          class: "head-chip",
-          "aria-label": say("head", { head: String(number) }),
-          "aria-pressed": at < 0 ? "false" : "true",
-          disabled: index === state.head || (at < 0 && heads.length === colours.length),
-        });
-        chip.style.setProperty("--chip", at < 0 ? "transparent" : colours[at]);
-        return chip;
-      }),
-    );
+    const chip = (number, index) => {
+      const at = heads.findIndex(({ head }) => head.index === index);
+      const toggle = () => {
+        also[also.has(index) ? "delete" : "add"](index);
+        load();
+      };
+      const made = pressable(String(number), toggle, {
+        id: `arcs-head-${index}`,
+        class: "head-chip",
+        "aria-label": say("head", { head: String(number) }),
+        "aria-pressed": at < 0 ? "false" : "true",
+        disabled: index === state.head || (at < 0 && heads.length === colours.length),
+      });
+      made.style.setProperty("--chip", at < 0 ? "transparent" : colours[at]);
+      return made;
+    };
+    refill(chips, say("heads"), ...layer.headNumbers.map(chip));
   };
 
   const inView = (name) => {
@@ -129,16 +123,11 @@ export function arcsView(stage) {
   };
 
   /** The same token on the other side. @param {Place} place @returns {Place} */
-  const twinOf = ({ side: name, at }) => {
-    const other = name === "query" ? "key" : "query";
-    return { side: other, at: at + first[name] - first[other] };
-  };
-  let listed = "";
-
+  const twinOf = ({ side: name, at }) => ({ side: opposite[name], at: at + first[name] - first[opposite[name]] });
   const y = (name, at) => (at + first[name] + 0.5) * step - top;
+
   const draw = () => {
     const look = looks();
-    const one = own && chosen.one;
     const colours = HEAD_COLOURS[stage.theme()];
     step = Math.round(20 * look.unit);
     tall.style.height = `${lines * step}px`;
@@ -154,44 +143,48 @@ export function arcsView(stage) {
     listed = key;
     heads.forEach(({ links }, nth) => {
       const aside = (nth - (heads.length - 1) / 2) * 2.5 * look.unit; // heads that agree lie side by side
-      drawLinks(context, links, colours[nth], focus, one, look.unit, aside);
+      drawLinks(context, links, colours[nth], focus, look.unit, aside);
     });
-    for (const name of one ? ["key"] : ["query", "key"]) {
-      const left = one || name === "query";
-      const [from, to] = inView(name);
-      context.textAlign = left ? "right" : "left";
-      for (let at = from; at < to; at++) {
-        const here = focus && at === (one ? focus.at + first[focus.side] : focus.side === name ? focus.at : -1);
-        if (focus && focus.side !== name)
-          heads.forEach(({ head }, nth) => {
-            context.globalAlpha = 0.5 * (name === "key" ? weight(head, focus.at, at) : weight(head, at, focus.at)) || 0;
-            context.fillStyle = colours[nth];
-            const wide = room / heads.length;
-            context.fillRect((left ? 0 : width - room) + nth * wide, y(name, at) - step / 2, wide, step - 1);
-          });
-        context.globalAlpha = 1;
-        context.fillStyle = here ? look.accent : look.ink;
-        context.font = (here ? "bold " : "") + look.font;
-        labels[name][at] ??= `\u2068${plainLabel(tokens[name][at].text, 24)}${tokens[name][at].mark}\u2069`;
-        context.fillText(labels[name][at], left ? room - 8 : width - room + 8, y(name, at), room - 10);
-      }
-    }
+    for (const name of oneColumn() ? ["key"] : ["query", "key"]) drawTokens(context, name, focus, look, colours);
     if (!timer && missing()) timer = setTimeout(work);
   };
 
-  const drawLinks = (context, links, ink, focus, one, unit, aside) => {
-    const faint = new Path2D();
-    const paths = Array.from({ length: SHADES }, () => new Path2D());
+  /** The tokens of one side, tinted by what they have to do with the one in focus. */
+  const drawTokens = (context, name, focus, look, colours) => {
+    const left = oneColumn() || name === "query";
+    const [from, to] = inView(name);
+    const here = focus && (oneColumn() ? focus.at + first[focus.side] : focus.side === name ? focus.at : -1);
+    for (let at = from; at < to; at++) {
+      if (focus && focus.side !== name)
+        heads.forEach(({ head }, nth) => {
+          const wide = room / heads.length;
+          context.globalAlpha = 0.5 * (name === "key" ? weight(head, focus.at, at) : weight(head, at, focus.at)) || 0;
+          context.fillStyle = colours[nth];
+          context.fillRect((left ? 0 : width - room) + nth * wide, y(name, at) - step / 2, wide, step - 1);
+        });
+      context.globalAlpha = 1;
+      context.fillStyle = at === here ? look.accent : look.ink;
+      context.font = (at === here ? "bold " : "") + look.font;
+      labels[name][at] ??= plainLabel(tokens[name][at].text, 24) + tokens[name][at].mark;
+      const [x, align] = left ? [room - 8, "right"] : [width - room + 8, "left"];
+      label(context, labels[name][at], x, y(name, at), align, room - 10);
+    }
+  };
+
+  const drawLinks = (context, links, ink, focus, unit, aside) => {
+    const paths = Array.from({ length: SHADES + 1 }, () => new Path2D()); // first the faint ones
+    const one = oneColumn();
     const twin = one && focus ? twinOf(focus) : null;
     const reach = within(((width - room) / height) * 100, 200) / 100 || 0.6; // wide arcs where there is room
     links.forEach((pairs, i) => {
       const from = y("query", i) + aside;
       for (let p = 0; p < pairs.length; p += 2) {
-        const to = y("key", pairs[p]) + aside;
-        if (pairs[p + 1] < chosen.least || Math.max(from, to) < 0 || Math.min(from, to) > height) continue;
-        const ends = { query: i, key: pairs[p] };
+        const [key, value] = [pairs[p], pairs[p + 1]];
+        const to = y("key", key) + aside;
+        if (value < chosen.least || Math.max(from, to) < 0 || Math.min(from, to) > height) continue;
+        const ends = { query: i, key };
         const near = !focus || ends[focus.side] === focus.at || (twin && ends[twin.side] === twin.at);
-        const path = near ? paths[Math.min(SHADES - 1, Math.floor(pairs[p + 1] * SHADES))] : faint;
+        const path = paths[near ? Math.min(SHADES, 1 + Math.floor(value * SHADES)) : 0];
         path.moveTo(room, from);
         if (one) {
           const bulge = Math.min(width - 4, room + Math.max(step, Math.abs(to - from) * reach));
@@ -199,10 +192,10 @@ export function arcsView(stage) {
         } else path.lineTo(width - room, to);
       }
     });
-    const least = focus ? 0.5 : 0.15;
+    const faintest = focus ? 0.5 : 0.15;
     context.strokeStyle = ink;
-    [faint, ...paths].forEach((path, shade) => {
-      context.globalAlpha = shade ? least + ((1 - least) * shade) / SHADES : 0.08;
+    paths.forEach((path, shade) => {
+      context.globalAlpha = shade ? faintest + ((1 - faintest) * shade) / SHADES : 0.08;
       context.lineWidth = (0.7 + (2.3 * shade) / SHADES) * unit;
       context.stroke(path);
     });
@@ -213,17 +206,16 @@ export function arcsView(stage) {
   const list = (focus) => {
     const both = focus ? [focus, ...(own ? [twinOf(focus)] : [])] : [];
     if (focus?.side === "key") both.reverse();
-    const parts = both.flatMap((place) => (tokens[place.side][place.at] ? listOf(place) : []));
-    side.replaceChildren(...parts);
-    if (!hover) live.textContent = parts.map((part) => part.textContent).join(" ");
+    const said = both.flatMap((place) => (tokens[place.side][place.at] ? listOf(place) : []));
+    side.replaceChildren(...said);
+    if (!hover) live.textContent = said.map((part) => part.textContent).join(" ");
   };
   const listOf = ({ side: name, at }) => {
     const outward = name === "query";
-    const found = heads.flatMap(({ head }) =>
-      strongest(head, outward ? [at, at + 1] : [0, head.Tq], outward ? [0, head.Tk] : [at, at + 1], LISTED).map(
-        (link) => ({ ...link, head }),
-      ),
-    );
+    const found = heads.flatMap(({ head }) => {
+      const [rows, cols] = outward ? [[at, at + 1], [0, head.Tk]] : [[0, head.Tq], [at, at + 1]];
+      return strongest(head, rows, cols, LISTED).map((link) => ({ ...link, head }));
+    });
     found.sort((a, b) => b.weight - a.weight);
     const many = heads.length > 1;
     const cells = found.slice(0, LISTED).map(({ head, row: query, col, weight: value }) => {
@@ -232,7 +224,7 @@ export function arcsView(stage) {
       return [pressable(token, open), ...(many ? [String(head.number)] : []), words.number.full(value)];
     });
     const heading = ["arcs.token", ...(many ? ["number.head"] : []), "weight"].map((key) => words.text(`recording.${key}`));
-    const title = element("h3", {}, ...words.say(`recording.arcs.${name}`, { token: tokenNode(tokens[name][at]) }));
+    const title = element("h3", { "aria-level": 2 }, words.say(`recording.arcs.${name}`, { token: tokenNode(tokens[name][at]) }));
     return [title, plainTable(heading, cells, title.textContent)];
   };
 
@@ -240,42 +232,35 @@ export function arcsView(stage) {
   /** @param {MouseEvent} event @returns {Place|null} */
   const placeAt = (event) => {
     const area = box.getBoundingClientRect();
-    const name = !(own && chosen.one) && event.clientX - area.left > area.width / 2 ? "key" : "query";
+    const name = !oneColumn() && event.clientX - area.left > area.width / 2 ? "key" : "query";
     const at = Math.floor((event.clientY - area.top + box.scrollTop) / step) - first[name];
     return tokens[name][at] ? { side: name, at } : null;
   };
-  const point = (place) => {
-    if (place?.side === hover?.side && place?.at === hover?.at) return;
-    hover = place;
-    frame.ask();
-  };
-  const axis = (name) => (name === "query" ? "row" : "col");
   const pin = (place) => {
     pinned = place;
     hover = null;
-    if (place) stage.change({ [axis(place.side)]: place.at });
+    if (place) stage.change({ [axisOfSide[place.side]]: place.at });
     frame.ask();
   };
   box.addEventListener("scroll", frame.ask);
-  box.addEventListener("pointermove", (event) => event.pointerType !== "touch" && point(placeAt(event)));
-  box.addEventListener("pointerleave", () => point(null));
+  whenPointed(box, (event) => {
+    hover = event && placeAt(event);
+    frame.ask();
+  });
   box.addEventListener("click", (event) => pin(placeAt(event)));
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") return pin(null);
-    if (event.key === "Enter") return side.querySelector("button")?.click();
-    const from = pinned ?? { side: "query", at: 0 };
-    const next = nextCell(event, { row: from.at, col: from.side === "key" ? 1 : 0 }, { rows: lines, cols: 2 });
-    if (!next) return;
-    event.preventDefault();
-    const name = next.col && !(own && chosen.one) ? "key" : "query";
+  const here = () => ({ row: pinned?.at ?? 0, col: pinned?.side === "key" ? 1 : 0 });
+  const go = (next) => {
+    const name = next.col && !oneColumn() ? "key" : "query";
     const at = Math.min(next.row, tokens[name].length - 1);
     pin({ side: name, at });
     if (y(name, at) < step || y(name, at) > height - step) box.scrollTop += y(name, at) - height / 2;
-  });
+  };
+  const others = { Escape: () => pin(null), Enter: () => side.querySelector("button")?.click() };
+  walkedByKeys(box, () => ({ rows: lines, cols: 2 }), here, go, others);
   load();
   const redraw = () => {
     listed = "";
-    if (pinned) pinned.at = within(state[axis(pinned.side)] ?? pinned.at, tokens[pinned.side].length);
+    if (pinned) pinned.at = within(state[axisOfSide[pinned.side]] ?? pinned.at, tokens[pinned.side].length);
     drawChips();
     frame.ask();
   };

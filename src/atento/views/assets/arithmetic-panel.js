@@ -1,29 +1,22 @@
 // The panel that shows the arithmetic of the cell that is pointed at: docked, or a sheet on phones.
 
 import { element } from "./dom.js";
+import { pressable, spoken } from "./view-parts.js";
 import { arithmeticNodes, headline } from "./written-arithmetic.js";
 
 /** @param {() => void} onClose */
 export function arithmeticPanel(onClose) {
   const title = element("h2", { id: "panel-title" });
-  const content = element("div", { class: "panel-content", tabindex: -1, "aria-live": "polite" });
-  const close = element("button", { type: "button", class: "close", onclick: onClose }, "×");
-  const head = element("div", { class: "panel-head" }, title, close);
-  const node = element(
-    "aside",
-    { id: "panel", "aria-labelledby": "panel-title", hidden: true },
-    head,
-    content,
-  );
+  const content = spoken("div.panel-content");
+  content.tabIndex = -1;
+  const close = pressable("×", onClose, { class: "close" });
+  const node = element("aside", { id: "panel", "aria-labelledby": "panel-title", hidden: true }, element("div.panel-head", title, close), content);
   let shownFor = "";
   let all = false;
 
-  /**
-   * @param {import("./written-arithmetic.js").Scene} scene
-   * @param {import("./written-arithmetic.js").Selection|null} selection
-   */
+  /** @param {Scene} scene @param {Selection|null} selection */
   const show = (scene, selection) => {
-    const key = selection ? `${selection.step},${selection.row},${selection.col}` : "";
+    const key = JSON.stringify(selection);
     if (key !== shownFor) all = false;
     shownFor = key;
     node.hidden = !selection;
@@ -35,10 +28,8 @@ export function arithmeticPanel(onClose) {
       show(scene, selection);
       content.focus(); // the button that had the focus is gone
     };
-    content.replaceChildren(
-      element("p", { class: "headline" }, ...headline(scene, selection)),
-      ...arithmeticNodes(scene, selection, all, showAll),
-    );
+    const nodes = arithmeticNodes(scene, selection, all, showAll);
+    content.replaceChildren(element("p.headline", headline(scene, selection)), ...nodes);
   };
   return { node, show };
 }

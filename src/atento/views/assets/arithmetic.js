@@ -2,134 +2,73 @@
 
 import { at, softmaxRow } from "./attention.js";
 
-/**
- * A cell, row (col null) or column (row null) of another step's matrix.
- * @typedef {{ step: string, row: number|null, col: number|null }} Source
- *
- * @typedef {{ a: number, b: number, index: number, product: number }} Term
- * @typedef {{ index: number, logit: number, exp: number }} Share
- *
- * @typedef {{ kind: "given", result: number }
- *   | { kind: "dot", terms: Term[], plus: number|null, result: number }
- *   | { kind: "scale", value: number, scale: number, result: number }
- *   | { kind: "cap", value: number, softcap: number, result: number }
- *   | { kind: "bias", value: number, bias: number, result: number }
- *   | { kind: "mask", value: number, visible: boolean, result: number }
- *   | { kind: "softmax", shares: Share[], max: number, numerator: number, denominator: number,
- *       sink: {logit: number, exp: number}|null, none: boolean, column: number, result: number }
- *   } Arithmetic
- */
-
 /** More terms than this are not shown at once. */
 export const MANY = 32;
 /** Of many terms, so many of the largest are shown. */
 export const LARGEST = 12;
 
-/**
- * @param {import("./record.js").Run} run @param {string} name @param {number} row @param {number} col
- * @returns {{ arithmetic: Arithmetic, sources: Source[] }}
- */
+/** A whole row or column of a step's matrix. */
+const lineOf = (step, row) => ({ step, row, col: null });
+const columnOf = (step, col) => ({ step, row: null, col });
+
+/** @param {Run} run @param {string} name of a step, "input" or "weight-…" @param {number} row @param {number} col @returns {{ arithmetic: Arithmetic, sources: Source[] }} */
 export function explain(run, name, row, col) {
-  const step = run.steps.get(name);
-  const result = at(step.matrix, row, col);
-  const previous = step.previous ? run.steps.get(step.previous).matrix : null;
-  const value = previous && name !== "weights" && name !== "output" ? at(previous, row, col) : 0;
-  const place = row * step.matrix.cols + col;
-  const from = [{ step: step.previous, row, col }];
+  const { head, steps, projections, input } = run;
+  const step = steps.get(name);
+  const matrix = step?.matrix ?? projections[name.slice("weight-".length)]?.weight ?? input;
+  const before = step?.previous ? steps.get(step.previous).matrix : null;
+  const result = at(matrix, row, col);
+  const dot = (count, a, b, sources, plus = null) => {
+    const terms = Array.from({ length: count }, (_, index) => ({ a: a(index), b: b(index), index, product: a(index) * b(index) }));
+    return { arithmetic: { kind: "dot", terms, plus, result }, sources };
+  };
+  const changed = (kind, parts) => ({
+    arithmetic: { kind, value: at(before, row, col), ...parts, result },
+    sources: [{ step: step.previous, row, col }],
+  });
+  const map = step && projections?.[name];
+  if (map) {
+    const sources = [lineOf("input", row), columnOf(`weight-${name}`, col)];
+    return dot(map.weight.rows, (c) => at(input, row, c), (c) => at(map.weight, c, col), sources, map.bias[col]);
+  }
+  const place = row * matrix.cols + col;
+  const { queries, keys, values, scale, softcap, bias, mask, sink } = head;
   switch (name) {
-    case "queries":
-    case "keys":
-    case "values": {
-      const map = run.projections?.[name];
-      if (!map) break;
-      const terms = dotTerms(map.weight.rows, (c) => [at(run.input, row, c), at(map.weight, c, col)]);
-      return {
-        arithmetic: { kind: "dot", terms, plus: map.bias[col], result },
-        sources: [
-          { step: "input", row, col: null },
-          { step: `weight-${name}`, row: null, col },
-        ],
-      };
-    }
     case "scores": {
-      const { queries, keys } = run.head;
-      const terms = dotTerms(queries.cols, (f) => [at(queries, row, f), at(keys, col, f)]);
-      return {
-        arithmetic: { kind: "dot", terms, plus: null, result },
-        sources: [
-          { step: "queries", row, col: null },
-          { step: "keys", row: col, col: null },
-        ],
-      };
+      const sources = [lineOf("queries", row), lineOf("keys", col)];
+      return dot(queries.cols, (f) => at(queries, row, f), (f) => at(keys, col, f), sources);
     }
     case "scaled":
-      return { arithmetic: { kind: "scale", value, scale: run.head.scale, result }, sources: from };
+      return changed("scale", { scale });
     case "capped":
-      return { arithmetic: { kind: "cap", value, softcap: run.head.softcap, result }, sources: from };
+      return changed("cap", { softcap });
     case "biased":
-      return {
-        arithmetic: { kind: "bias", value, bias: run.head.bias.data[place], result },
-        sources: from,
-      };
+      return changed("bias", { bias: bias.data[place] });
     case "masked":
-      return {
-        arithmetic: { kind: "mask", value, visible: run.head.mask[place] === 1, result },
-        sources: from,
-      };
+      return changed("mask", { visible: mask[place] === 1 });
     case "weights": {
-      const sink = run.head.sink ?? null;
-      const { values, max, exps, sinkExp, denominator, none } = softmaxRow(previous, row, sink);
-      const shares = Array.from(exps, (exp, index) => ({ index, logit: values[index], exp }));
-      return {
-        arithmetic: {
-          kind: "softmax",
-          shares,
-          max,
-          numerator: exps[col],
-          denominator,
-          none,
-          column: col,
-          result,
-          sink: sink === null ? null : { logit: sink, exp: sinkExp },
-        },
-        sources: [{ step: step.previous, row, col: null }],
-      };
+      const { values: logits, exps, sinkExp, ...whole } = softmaxRow(before, row, sink);
+      const shares = Array.from(exps, (exp, index) => ({ index, logit: logits[index], exp }));
+      const sunk = sink === null ? null : { logit: sink, exp: sinkExp };
+      const arithmetic = { kind: "softmax", ...whole, shares, numerator: exps[col], column: col, sink: sunk, result };
+      return { arithmetic, sources: [lineOf(step.previous, row)] };
     }
     case "output": {
-      const { values } = run.head;
-      const terms = dotTerms(values.rows, (k) => [at(previous, row, k), at(values, k, col)]);
-      return {
-        arithmetic: { kind: "dot", terms, plus: null, result },
-        sources: [
-          { step: "weights", row, col: null },
-          { step: "values", row: null, col },
-        ],
-      };
+      const sources = [lineOf("weights", row), columnOf("values", col)];
+      return dot(values.rows, (k) => at(before, row, k), (k) => at(values, k, col), sources);
     }
   }
   return { arithmetic: { kind: "given", result }, sources: [] };
 }
 
-/** @param {number} count @param {(index: number) => number[]} factors @returns {Term[]} */
-function dotTerms(count, factors) {
-  return Array.from({ length: count }, (_, index) => {
-    const [a, b] = factors(index);
-    return { a, b, index, product: a * b };
-  });
-}
-
 /**
  * Which of many terms to show: the largest, in their own order, and what the rest add up to.
- * @template T
- * @param {T[]} terms @param {(term: T) => number} size @param {T} [always] kept in any case
- * @returns {{ shown: T[], hidden: number, rest: number }}
+ * @param {any[]} terms @param {(term: any) => number} size @param {any} [always] kept in any case @returns {Cut}
  */
 export function largest(terms, size, always) {
   if (terms.length <= MANY) return { shown: terms, hidden: 0, rest: 0 };
   const order = [...terms].sort((x, y) => Math.abs(size(y)) - Math.abs(size(x)));
-  const kept = new Set(order.slice(0, LARGEST));
-  if (always !== undefined) kept.add(always);
-  let rest = 0;
-  for (const term of terms) if (!kept.has(term)) rest += size(term);
+  const kept = new Set([...order.slice(0, LARGEST), ...(always === undefined ? [] : [always])]);
+  const rest = terms.reduce((sum, term) => (kept.has(term) ? sum : sum + size(term)), 0);
   return { shown: terms.filter((term) => kept.has(term)), hidden: terms.length - kept.size, rest };
 }

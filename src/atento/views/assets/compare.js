@@ -3,33 +3,26 @@
 import { element, tokenNode } from "./dom.js";
 import { mapPane } from "./map-pane.js";
 import { mapLegend, mapTools, strongestList } from "./map.js";
+import { lead, spoken } from "./view-parts.js";
 import { parts } from "./weights.js";
 
-/** Why two layers cannot be compared, or null. @param {import("./recording.js").Recording} recording @param {number} layer @param {number} head */
-export function incomparable(recording, layer, head) {
-  const { other } = recording;
+/** Why two layers cannot be compared, or null. @param {Recording} recording @param {number} layer @param {number} head */
+export function incomparable({ other, layers }, layer, head) {
   if (!other) return "recording.compare.alone";
-  const [mine, theirs] = [recording.layers[layer], other.layers[layer]];
+  const [mine, theirs] = [layers[layer], other.layers[layer]];
   if (!theirs || head >= theirs.heads) return "recording.compare.missing";
   if (mine.queries !== theirs.queries || mine.keys !== theirs.keys) return "recording.compare.shapes";
-  if (mine.query === null || theirs.query === null) return "recording.needs.qk";
-  return null;
+  return mine.query === null || theirs.query === null ? "recording.needs.qk" : null;
 }
 
-/** @param {import("./view-parts.js").ViewStage} stage */
+/** @param {ViewStage} stage @returns {View} */
 export function compareView(stage) {
   const { words, state, recording } = stage;
-  const why = incomparable(recording, state.layer, state.head);
-  if (why)
-    return { node: element("p", { class: "say" }, ...words.say(why)), redraw: () => {}, destroy: () => {} };
-  const mine = recording.head(state.layer, state.head);
-  const theirs = recording.other.head(state.layer, state.head);
-  const readout = element("p", { class: "caption readout", "aria-live": "polite" });
-  /** @type {{row: number, col: number}|null} */
+  const [mine, theirs] = [recording, recording.other].map((one) => one.head(state.layer, state.head));
+  const readout = spoken("p.caption.readout");
+  /** @type {Cell|null} */
   let hovered = null;
-  const titles = ["recording.compare.first", "recording.compare.second", "recording.compare.difference"].map(
-    (name) => words.text(name),
-  );
+  const titles = ["first", "second", "difference"].map((name) => words.text(`recording.compare.${name}`));
   const point = (place) => {
     hovered = place;
     tell();
@@ -40,55 +33,36 @@ export function compareView(stage) {
     list.later();
   };
   const panes = [[mine], [theirs], [mine, theirs]].map((heads, at) =>
-    mapPane(
-      { ...stage, recording: at === 1 ? recording.other : recording },
-      heads,
-      titles[at],
-      point,
-      at === 2 ? drawn : () => {},
-    ),
+    mapPane({ ...stage, recording: at === 1 ? recording.other : recording }, heads, titles[at], point, at === 2 ? drawn : () => {}),
   );
   const last = () => panes[2];
   const legend = mapLegend(stage, () => last().reach(), true);
   const list = strongestList(stage, last, "recording.compare.difference");
-  const names = [recording.queryTokens(state.layer), recording.keyTokens(state.layer)];
   let told = "";
   const tell = () => {
-    const place =
-      hovered ?? (state.row != null && state.col != null ? { row: state.row, col: state.col } : null);
+    const place = hovered ?? { row: state.row, col: state.col };
     const now = JSON.stringify(place);
     if (now === told) return;
     told = now;
-    if (!place || place.row >= mine.Tq || place.col >= mine.Tk)
+    const { row, col } = place;
+    if (row == null || col == null || row >= mine.Tq || col >= mine.Tk)
       return readout.replaceChildren(...words.say("recording.map.ask"));
-    const [a, b] = [mine, theirs].map((head) => parts(head, place.row, place.col).weight);
+    const [a, b] = [mine, theirs].map((head) => parts(head, row, col).weight);
     const { full } = words.number;
-    readout.replaceChildren(
-      ...words.say("recording.compare.pair", {
-        query: tokenNode(names[0][place.row]),
-        key: tokenNode(names[1][place.col]),
-        first: full(a),
-        second: full(b),
-        difference: element("b", {}, full(a - b)),
-      }),
-    );
+    const said = {
+      query: tokenNode(recording.queryTokens(state.layer)[row]),
+      key: tokenNode(recording.keyTokens(state.layer)[col]),
+      first: full(a),
+      second: full(b),
+      difference: element("b", full(a - b)),
+    };
+    readout.replaceChildren(...words.say("recording.compare.pair", said));
   };
   const tools = mapTools(stage, last);
   tools.append(list.button);
-  const figures = panes.map((pane, at) =>
-    element("figure", {}, element("figcaption", {}, titles[at]), pane.node),
-  );
+  const figures = panes.map((pane, at) => element("figure", element("figcaption", titles[at]), pane.node));
   return {
-    node: element(
-      "div",
-      {},
-      element("p", { class: "say" }, ...words.say("recording.compare.say")),
-      tools,
-      readout,
-      element("div", { class: "beside" }, ...figures),
-      legend.node,
-      list.node,
-    ),
+    node: element("div", lead(words, "compare"), tools, readout, element("div.beside", figures), legend.node, list.node),
     redraw: () => panes.forEach((pane) => pane.redraw()),
     destroy: () => {
       list.stop();

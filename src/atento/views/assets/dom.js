@@ -3,43 +3,37 @@
 import { plainLabel, shorten, visiblePieces } from "./labels.js";
 
 /**
- * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag @param {Record<string, any>} [attributes] null and false are left out
- * @param {...(Node|string|null)} children strings become text nodes
- * @returns {HTMLElementTagNameMap[K]}
+ * `element("p.note", { id: "why" }, "text", node, [more])`: tag and classes, attributes where the next is a plain
+ * object, and children. Strings become text nodes, lists are flattened; null and false are left out.
+ * @param {string} kind @param {...any} rest @returns {any}
  */
-export function element(tag, attributes = {}, ...children) {
+export function element(kind, ...rest) {
+  const [tag, ...classes] = kind.split(".");
   const node = document.createElement(tag);
+  node.classList.add(...classes);
+  const attributes = rest[0]?.constructor === Object ? rest.shift() : {};
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value === true ? "" : String(value));
+    else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.filter((child) => child !== null));
+  node.append(...rest.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 
 /** A token of ten thousand letters is cut even where it is shown in full. */
 const LONGEST_TITLE = 1000;
 
-/**
- * A token as a reader may see it: isolated, with hidden characters in boxes, cut when long.
- * @param {import("./labels.js").Name} name @param {number} [length]
- */
+/** A token as a reader may see it: isolated, hidden characters in boxes, cut when long. @param {Name} name @param {number} [length] */
 export function tokenNode({ text, mark }, length = 24) {
   const short = shorten(text, length);
-  const node = element("bdi", {
-    class: "token",
-    title: short === text ? null : plainLabel(text, LONGEST_TITLE),
-  });
-  for (const piece of visiblePieces(short)) {
-    node.append(piece.box ? element("span", { class: "hidden-char" }, piece.text) : piece.text);
-  }
-  if (mark) node.append(element("span", { class: "mark" }, mark));
-  return node;
+  return element(
+    "bdi.token",
+    { title: short === text ? null : plainLabel(text, LONGEST_TITLE) },
+    visiblePieces(short).map((piece) => (piece.box ? element("span.hidden-char", piece.text) : piece.text)),
+    mark && element("span.mark", mark),
+  );
 }
 
 /** A letter of mathematics. @param {string} text */
-export function symbol(text) {
-  return element("i", { class: "symbol", translate: "no" }, text);
-}
+export const symbol = (text) => element("i.symbol", { translate: "no" }, text);

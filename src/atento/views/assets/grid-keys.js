@@ -1,47 +1,36 @@
-// Where a key leads in a matrix, the same in a table and on a canvas.
+// Keys that walk a grid, the same in a table, on a canvas, among heads and among features.
+
+import { within } from "./view-parts.js";
+
+/** @param {KeyboardEvent} event @param {Cell} from @param {{rows: number, cols: number}} size @returns {Cell|null} null: no key of ours */
+function nextCell({ key, altKey, metaKey, ctrlKey }, { row, col }, { rows, cols }) {
+  const page = Math.max(1, Math.min(10, Math.floor(rows / 2)));
+  const far = ctrlKey ? Infinity : 1;
+  const whole = ctrlKey ? Infinity : 0;
+  const step = {
+    ArrowLeft: [0, -far],
+    ArrowRight: [0, far],
+    ArrowUp: [-far, 0],
+    ArrowDown: [far, 0],
+    PageUp: [-page, 0],
+    PageDown: [page, 0],
+    Home: [-whole, -Infinity],
+    End: [whole, Infinity],
+  }[key];
+  if (altKey || metaKey || !step) return null;
+  return { row: within(row + step[0], rows), col: within(col + step[1], cols) };
+}
 
 /**
- * @param {KeyboardEvent} event @param {{row: number, col: number}} from
- * @param {{rows: number, cols: number}} size
- * @returns {{row: number, col: number}|null} null: not a key of ours
+ * @param {HTMLElement} node @param {() => {rows: number, cols: number}} size @param {() => Cell} from where it is
+ * @param {(to: Cell) => void} go @param {Record<string, () => any>} [others] what other keys do
  */
-export function nextCell(event, from, size) {
-  if (event.altKey || event.metaKey) return null;
-  let { row, col } = from;
-  const whole = event.ctrlKey;
-  const page = Math.max(1, Math.min(10, Math.floor(size.rows / 2)));
-  switch (event.key) {
-    case "ArrowLeft":
-      col = whole ? 0 : col - 1;
-      break;
-    case "ArrowRight":
-      col = whole ? size.cols : col + 1;
-      break;
-    case "ArrowUp":
-      row = whole ? 0 : row - 1;
-      break;
-    case "ArrowDown":
-      row = whole ? size.rows : row + 1;
-      break;
-    case "PageUp":
-      row -= page;
-      break;
-    case "PageDown":
-      row += page;
-      break;
-    case "Home":
-      col = 0;
-      if (whole) row = 0;
-      break;
-    case "End":
-      col = size.cols;
-      if (whole) row = size.rows;
-      break;
-    default:
-      return null;
-  }
-  return {
-    row: Math.max(0, Math.min(size.rows - 1, row)),
-    col: Math.max(0, Math.min(size.cols - 1, col)),
-  };
+export function walkedByKeys(node, size, from, go, others = {}) {
+  node.addEventListener("keydown", (event) => {
+    if (others[event.key]) return others[event.key]();
+    const next = nextCell(event, from(), size());
+    if (!next) return;
+    event.preventDefault();
+    go(next);
+  });
 }

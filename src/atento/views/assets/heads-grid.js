@@ -1,15 +1,14 @@
 // All heads at once: a small map of each, sorted and sifted; each opens its map.
 
+import { cellsPicture } from "./colours.js";
 import { element } from "./dom.js";
+import { walkedByKeys } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
-import { chooser, group, labelled, lead, named, plainTable, pressable, refill, unfolding, weightColour, within } from "./view-parts.js";
+import { chooser, group, kept, labelled, lead, named, plainTable, pressable, refill, unfolding, weightColour } from "./view-parts.js";
 
 const TABLE_ROWS = 100;
 
-/** What was chosen, kept while the page is drawn anew. @type {WeakMap<object, {sort: string, back: boolean, role: string, least: number}>} */
-const gridChoices = new WeakMap();
-
-/** @param {import("./view-parts.js").ViewStage} stage @returns {import("./view-parts.js").View} */
+/** @param {ViewStage} stage @returns {View} */
 export function headsView(stage) {
   const { recording, words, state } = stage;
   const { full, count } = words.number;
@@ -20,10 +19,9 @@ export function headsView(stage) {
     cards.some(({ row }) => Number.isFinite(row[name]) && name !== "head"),
   );
   const roles = [...new Set(cards.map(({ row }) => row.role))];
-  const chosen = gridChoices.get(recording) ?? { sort: "layer", back: false, role: "", least: -Infinity };
-  gridChoices.set(recording, chosen);
-  const controls = element("div", { class: "choices" });
-  const status = element("p", { class: "note", role: "status" });
+  const chosen = kept(recording, "heads", { sort: "layer", back: false, role: "", least: -Infinity });
+  const controls = element("div.choices");
+  const status = element("p.note", { role: "status" });
   const list = group(words.text("recording.heads"), "heads");
   const text = unfolding(words.text("recording.table"), () => table(TABLE_ROWS));
   let shown = cards;
@@ -42,12 +40,11 @@ export function headsView(stage) {
   }
   function card(row, layer, index) {
     const canvas = element("canvas", { "aria-hidden": "true", width: 1, height: 1 });
-    const name = element("span", { class: "head-name" });
+    const name = element("span.head-name");
     const role = named(words, "role", row.role);
     const title = say("card", { layer: layerName(layer), head: String(row.head), role });
-    const onclick = () => stage.change({ view: "map", layer, head: index });
-    const attributes = { type: "button", class: "head-card", tabindex: -1, "aria-label": title, title, onclick };
-    const node = element("button", attributes, canvas, name, element("span", { class: "head-role" }, role));
+    const open = () => stage.change({ view: "map", layer, head: index });
+    const node = pressable([canvas, name, element("span.head-role", role)], open, { class: "head-card", tabindex: -1, "aria-label": title, title });
     return { node, canvas, name, row, layer, index, drawn: "" };
   }
   const redraw = () => {
@@ -58,10 +55,9 @@ export function headsView(stage) {
       one.drawn = look;
       const small = recording.head(one.layer, one.index).small(state.pool);
       if (!small) continue;
-      const image = new ImageData(small.cols, small.rows);
-      small.data.forEach((weight, p) => image.data.set([...colour(weight), 255], 4 * p));
-      Object.assign(one.canvas, { width: small.cols, height: small.rows });
-      one.canvas.getContext("2d").putImageData(image, 0, 0);
+      const { rows, cols, data } = small;
+      Object.assign(one.canvas, { width: cols, height: rows });
+      one.canvas.getContext("2d").drawImage(cellsPicture(rows, cols, (p) => colour(data[p])), 0, 0);
     }
   };
 
@@ -96,8 +92,8 @@ export function headsView(stage) {
     }
     list.replaceChildren();
     for (const [line, nodes] of lines) {
-      if (line >= 0) list.append(element("h3", {}, `${line} `, element("bdi", {}, layerName(line))));
-      const row = element("div", { class: "head-row" }, ...nodes);
+      if (line >= 0) list.append(element("h3", { "aria-level": 2 }, `${line} `, element("bdi", layerName(line))));
+      const row = element("div.head-row", nodes);
       row.style.setProperty("--most", String(Math.max(12, recording.layers[Math.max(0, line)].heads)));
       list.append(row);
     }
@@ -114,8 +110,9 @@ export function headsView(stage) {
     const pools = ["mean", "max"].map((name) => [name, words.text(`recording.pool.${name}`)]);
     const values = cards.map(({ row }) => row[sort]).filter(Number.isFinite);
     const from = Math.min(...values);
-    const output = element("output", {}, full(Math.max(from, least)));
-    const slider = element("input", { id: "heads-least", type: "range", step: "any", min: from, max: Math.max(...values), value: Math.max(from, least) });
+    const output = element("output", full(Math.max(from, least)));
+    const range = { min: from, max: Math.max(...values), value: Math.max(from, least) };
+    const slider = element("input", { id: "heads-least", type: "range", step: "any", ...range });
     slider.addEventListener("input", () => {
       chosen.least = Number(slider.value) > from ? Number(slider.value) : -Infinity;
       output.textContent = full(Number(slider.value));
@@ -137,7 +134,7 @@ export function headsView(stage) {
     const inTable = text.contains(document.activeElement);
     Object.assign(chosen, { sort, back, least: -Infinity });
     draw();
-    if (inTable) /** @type {HTMLElement} */ (text.querySelector("[aria-sort] button")).focus();
+    if (inTable) text.querySelector("[aria-sort] button").focus();
   };
 
   /** The same heads in words; its headings sort them. @param {number} most */
@@ -149,7 +146,7 @@ export function headsView(stage) {
       return name === "head" ? word : pressable(word, () => sortBy(name, back));
     };
     const lines = shown.slice(0, most).map(({ row, layer }) => [
-      element("bdi", {}, `${layer} ${layerName(layer)}`),
+      element("bdi", `${layer} ${layerName(layer)}`),
       String(row.head),
       named(words, "role", row.role),
       ...names.map((name) => (row[name] === undefined ? "–" : full(row[name]))),
@@ -174,14 +171,9 @@ export function headsView(stage) {
       return one;
     }, current);
   };
-  list.addEventListener("keydown", (event) => {
-    if (event.altKey || event.metaKey || event.ctrlKey || !shown.length) return;
-    const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
-    const line = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (!step && !line) return;
-    event.preventDefault();
-    focus(line ? beyond(line) : shown[within(shown.indexOf(current) + step, shown.length)], true);
-  });
+  // One row of heads, but that up and down lead to the nearest above and below.
+  const go = ({ row, col }) => shown.length && focus(row === 1 ? shown[col] : beyond(row - 1), true);
+  walkedByKeys(list, () => ({ rows: 3, cols: shown.length }), () => ({ row: 1, col: shown.indexOf(current) }), go);
   draw();
-  return { node: element("div", {}, lead(words, "heads"), controls, status, list, text), redraw, destroy: () => observer.disconnect() };
+  return { node: element("div", lead(words, "heads"), controls, status, list, text), redraw, destroy: () => observer.disconnect() };
 }

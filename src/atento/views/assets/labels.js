@@ -2,47 +2,21 @@
 
 /** Characters that show nothing or turn the text around them. */
 const HIDDEN =
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|[\u{e0000}-\u{e0fff}]|(?<!\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?)\u200d/u;
+  /([\u0000-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\uffff]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]|[\u{e0000}-\u{e0fff}]|(?<!\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]?)\u200d)/u;
 
-/**
- * @typedef {{ text: string, box: boolean }} Piece
- * @param {string} text
- * @returns {Piece[]} pieces to show as they are, and boxes that name a hidden character
- */
+/** @param {string} text @returns {{ text: string, box: boolean }[]} pieces as they are, and boxes that name a hidden character */
 export function visiblePieces(text) {
   if (text === "") return [{ text: "∅", box: true }];
-  /** @type {Piece[]} */
-  const pieces = [];
-  for (const char of splitCharacters(text)) {
-    const shown = char.box ? nameOf(char.text) : char.text;
-    const last = pieces[pieces.length - 1];
-    if (last && !last.box && !char.box) last.text += shown;
-    else pieces.push({ text: shown, box: char.box });
-  }
+  const pieces = text
+    .split(HIDDEN) // text, hidden, text, hidden, … text
+    .map((piece, at) => (at % 2 ? { text: nameOf(piece), box: true } : { text: piece, box: false }))
+    .filter((piece) => piece.text);
   // A space at an end would not be seen.
-  const first = pieces[0];
-  if (!first.box && first.text.startsWith(" "))
-    first.text = first.text.replace(/^ +/, (s) => "␣".repeat(s.length));
-  const end = pieces[pieces.length - 1];
-  if (!end.box && end.text.endsWith(" ")) end.text = end.text.replace(/ +$/, (s) => "␣".repeat(s.length));
+  const shown = (spaces) => "␣".repeat(spaces.length);
+  const [first, last] = [pieces[0], pieces[pieces.length - 1]];
+  if (!first.box) first.text = first.text.replace(/^ +/, shown);
+  if (!last.box) last.text = last.text.replace(/ +$/, shown);
   return pieces;
-}
-
-/** @param {string} text @returns {Piece[]} */
-function splitCharacters(text) {
-  const result = [];
-  let rest = text;
-  while (rest) {
-    const found = HIDDEN.exec(rest);
-    if (!found) {
-      result.push({ text: rest, box: false });
-      break;
-    }
-    if (found.index) result.push({ text: rest.slice(0, found.index), box: false });
-    result.push({ text: found[0], box: true });
-    rest = rest.slice(found.index + found[0].length);
-  }
-  return result;
 }
 
 /** @param {string} char */
@@ -64,11 +38,7 @@ export function shorten(text, length) {
   return `${letters.slice(0, length).join("")}…`;
 }
 
-/**
- * Tokens as names: those that occur more than once carry their position, counted from 0.
- * @typedef {{ text: string, mark: string }} Name
- * @param {string[]} tokens @returns {Name[]}
- */
+/** Tokens as names: those that occur more than once carry their position, counted from 0. @param {string[]} tokens @returns {Name[]} */
 export function namesOf(tokens) {
   const counts = new Map();
   for (const text of tokens) counts.set(text, (counts.get(text) ?? 0) + 1);
@@ -78,7 +48,6 @@ export function namesOf(tokens) {
 
 /** As one line of plain text, for canvas, titles and labels. @param {string} text @param {number} length */
 export function plainLabel(text, length) {
-  return visiblePieces(shorten(text, length))
-    .map((piece) => (piece.box && piece.text.startsWith("U+") ? `[${piece.text}]` : piece.text))
-    .join("");
+  const plain = ({ text: piece, box }) => (box && piece.startsWith("U+") ? `[${piece}]` : piece);
+  return visiblePieces(shorten(text, length)).map(plain).join("");
 }

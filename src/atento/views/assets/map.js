@@ -7,7 +7,7 @@ import { parts } from "./weights.js";
 
 const IN_LIST = 10;
 
-/** What all maps have above them: pooling, colours, zoom. @param {import("./view-parts.js").ViewStage} stage @param {() => any} pane */
+/** What all maps have above them: pooling, colours, zoom. @param {ViewStage} stage @param {() => any} pane */
 export function mapTools(stage, pane) {
   const { words, state, change } = stage;
   const say = words.text;
@@ -46,7 +46,7 @@ export function mapTools(stage, pane) {
 
 /**
  * The strongest in view: a button that goes from one to the next, and a table of them.
- * @param {import("./view-parts.js").ViewStage} stage @param {() => any} pane @param {string} column
+ * @param {ViewStage} stage @param {() => any} pane @param {string} column
  */
 export function strongestList(stage, pane, column) {
   const { words, state, recording } = stage;
@@ -86,7 +86,7 @@ export function strongestList(stage, pane, column) {
   };
 }
 
-/** Colours from 0 to the strongest. @param {import("./view-parts.js").ViewStage} stage @param {() => number} reach @param {boolean} signed */
+/** Colours from 0 to the strongest. @param {ViewStage} stage @param {() => number} reach @param {boolean} signed */
 export function mapLegend(stage, reach, signed) {
   const { words, state } = stage;
   const node = element("p", { class: "legend" });
@@ -115,7 +115,7 @@ export function mapLegend(stage, reach, signed) {
   return { node, redraw };
 }
 
-/** @param {import("./view-parts.js").ViewStage} stage */
+/** @param {ViewStage} stage */
 export function mapView(stage) {
   const { words, state, recording } = stage;
   const head = recording.head(state.layer, state.head);

@@ -1,33 +1,14 @@
 // A large matrix: one canvas for its cells and one above it for marks, however many cells it has.
 
 import { at } from "./attention.js";
+import { cellsPicture, NO_NUMBER } from "./colours.js";
 import { element } from "./dom.js";
-import { nextCell } from "./grid-keys.js";
+import { walkedByKeys } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
-
-const LARGEST_SIDE = 4096; // browsers refuse canvases of more than some 16 million pixels
+import { hatching, label, looks, sharp, spoken, whenPointed } from "./view-parts.js";
 
 /** The smallest side of a cell. @param {number} count */
 const smallest = (count) => Math.min(3, 3000 / count);
-
-const NOT_A_NUMBER = [163, 42, 163];
-
-/** Stripes for places that may not be seen, as in tables. @param {string} ink */
-function hatching(ink) {
-  const tile = element("canvas", { width: 6, height: 6 });
-  const context = tile.getContext("2d");
-  context.strokeStyle = ink;
-  context.globalAlpha = 0.16;
-  context.beginPath();
-  for (const shift of [-6, 0, 6]) line(context, shift, 6, 6, -6);
-  context.stroke();
-  return tile;
-}
-
-const line = (context, x, y, wide, high) => {
-  context.moveTo(x, y);
-  context.lineTo(x + wide, y + high);
-};
 
 /** Every so many lines a label: 1, 2, 5, 10, 20, … @param {number} least */
 function roundStep(least) {
@@ -36,18 +17,15 @@ function roundStep(least) {
   return step;
 }
 
-/** @param {import("./matrix-table.js").MatrixView} view @param {() => "light"|"dark"} theme @returns {import("./matrix-table.js").Drawing} */
+/** @param {MatrixView} view @param {() => Theme} theme @returns {Drawing} */
 export function matrixCanvas(view, theme) {
   const { matrix, words } = view;
-  const base = /** @type {HTMLCanvasElement} */ (element("canvas", { "aria-hidden": "true" }));
-  const over = /** @type {HTMLCanvasElement} */ (
-    element("canvas", { "aria-hidden": "true", class: "over" })
-  );
-  const live = element("p", { class: "visually-hidden", "aria-live": "polite" });
+  const { rows, cols } = matrix;
+  const [base, over] = ["canvas", "canvas.over"].map((kind) => element(kind, { "aria-hidden": "true" }));
+  const live = spoken();
   const node = element(
-    "div",
+    "div.matrix-scroll.canvas-matrix",
     {
-      class: "matrix-scroll canvas-matrix",
       role: "application",
       tabindex: 0,
       "aria-roledescription": words.text("page.matrix"),
@@ -57,183 +35,105 @@ export function matrixCanvas(view, theme) {
     over,
     live,
   );
-  const rowLabels = view.rows.map((label) => plainLabel(label.text, 14) + label.mark);
-  const colLabels = view.cols.map((label) => plainLabel(label.text, 14) + label.mark);
+  const [rowLabels, colLabels] = [view.rows, view.cols].map((all) => all.map(({ text, mark }) => plainLabel(text, 14) + mark));
   let current = { row: 0, col: 0 };
-  /** @type {import("./matrix-table.js").Mark[]} */
+  /** @type {Mark[]} */
   let marks = [];
-  let shape = { left: 0, top: 0, w: 0, h: 0 };
-  let unit = 1; // how large the page writes, against 16 pixels: large screens get large labels
-  let font = "";
-  let ink = "#000";
-  let paper = "#fff";
-  let accent = "";
-  let source = "";
+  let [left, top, w, h] = [0, 0, 0, 0];
+  let look = looks();
 
-  /** @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
-  const prepare = (canvas, width, height) => {
-    const ratio = Math.min(window.devicePixelRatio || 1, LARGEST_SIDE / Math.max(width, height));
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${height}px`;
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    context.scale(ratio, ratio);
-    context.font = font;
-    context.textBaseline = "middle";
-    return context;
-  };
-  /** A label, apart from the direction of its letters. */
-  const write = (context, text, x, y, align, room) => {
-    context.textAlign = align;
-    context.fillText(`\u2068${text}\u2069`, x, y, room);
-  };
-  const writeColumn = (context, col) => {
-    context.save();
-    context.translate(shape.left + (col + 0.5) * shape.w, shape.top - 6);
-    context.rotate(-Math.PI / 2);
-    write(context, colLabels[col], 0, 0, "left", shape.top - 8);
-    context.restore();
-  };
+  const writeRow = (context, row) => label(context, rowLabels[row], left - 6, top + (row + 0.5) * h, "right", left - 8);
+  const writeColumn = (context, col) => label(context, colLabels[col], left + (col + 0.5) * w, top - 6, "left", top - 8, true);
 
-  /** One pixel for each cell, blown up: as quick for a million cells as for a thousand. */
-  const drawCells = (context, name) => {
-    const { left, top, w, h } = shape;
-    const image = new ImageData(matrix.cols, matrix.rows);
-    const { data } = image;
-    const colourOf = view.colours.grades(name);
-    for (let row = 0, p = 0; row < matrix.rows; row++) {
-      for (let col = 0; col < matrix.cols; col++, p++) {
-        const value = matrix.data[p];
-        if (value === -Infinity || view.unseenAt(row, col)) continue; // the hatching shows through
-        const colour = colourOf(value) ?? NOT_A_NUMBER;
-        data[4 * p] = colour[0];
-        data[4 * p + 1] = colour[1];
-        data[4 * p + 2] = colour[2];
-        data[4 * p + 3] = 255;
-      }
-    }
-    const small = element("canvas", { width: matrix.cols, height: matrix.rows });
-    small.getContext("2d").putImageData(image, 0, 0);
-    context.fillStyle = context.createPattern(hatching(ink), "repeat");
-    context.fillRect(left, top, matrix.cols * w, matrix.rows * h);
+  const drawCells = (context) => {
+    const colourOf = view.colours.grades(theme());
+    const picture = cellsPicture(rows, cols, (p) => {
+      const value = matrix.data[p];
+      return value === -Infinity || view.unseen(p) ? null : (colourOf(value) ?? NO_NUMBER); // the hatching shows through
+    });
+    context.fillStyle = hatching(context, look.ink);
+    context.fillRect(left, top, cols * w, rows * h);
     context.imageSmoothingEnabled = false;
-    context.drawImage(small, left, top, matrix.cols * w, matrix.rows * h);
+    context.drawImage(picture, left, top, cols * w, rows * h);
     if (Math.min(w, h) < 7) return;
-    context.strokeStyle = paper; // gaps, where cells are large enough to be told apart
+    context.strokeStyle = look.paper; // gaps, where cells are large enough to be told apart
     context.beginPath();
-    for (let row = 1; row < matrix.rows; row++) line(context, left, top + row * h, matrix.cols * w, 0);
-    for (let col = 1; col < matrix.cols; col++) line(context, left + col * w, top, 0, matrix.rows * h);
+    const line = (x, y, wide, high) => {
+      context.moveTo(x, y);
+      context.lineTo(x + wide, y + high);
+    };
+    for (let row = 1; row < rows; row++) line(left, top + row * h, cols * w, 0);
+    for (let col = 1; col < cols; col++) line(left + col * w, top, 0, rows * h);
     context.stroke();
   };
 
   const redraw = () => {
-    const style = getComputedStyle(node);
-    const name = theme();
-    ink = style.getPropertyValue("--ink").trim() || ink;
-    paper = style.getPropertyValue("--paper").trim() || paper;
-    accent = style.getPropertyValue("--accent").trim() || ink;
-    source = style.getPropertyValue("--source").trim() || ink;
-    unit = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16 || 1;
-    font = `${Math.round(12 * unit)}px system-ui, sans-serif`;
-    const measure = /** @type {CanvasRenderingContext2D} */ (base.getContext("2d"));
-    measure.font = font;
-    const widest = (labels) =>
-      Math.min(
-        120 * unit,
-        12 + labels.reduce((most, text) => Math.max(most, measure.measureText(text).width), 0),
-      );
-    const left = widest(rowLabels);
-    const top = widest(colLabels);
-    const room = view.width() - left - 4;
-    const square = view.rows[0]?.token && view.cols[0]?.token;
-    const w = Math.max(
-      smallest(matrix.cols),
-      Math.min(22 * unit, Math.floor((room / matrix.cols) * 2) / 2),
-    );
-    const h = square
-      ? w
-      : Math.max(smallest(matrix.rows), Math.min(18 * unit, Math.floor((560 * unit) / matrix.rows)));
-    shape = { left, top, w, h };
-    const width = Math.ceil(left + w * matrix.cols + 2);
-    const height = Math.ceil(top + h * matrix.rows + 2);
-    const context = prepare(base, width, height);
-    context.fillStyle = ink;
-    const rowStep = roundStep((14 * unit) / h);
-    const colStep = roundStep((14 * unit) / w);
-    for (let row = 0; row < matrix.rows; row += rowStep)
-      write(context, rowLabels[row], left - 6, top + (row + 0.5) * h, "right", left - 8);
-    for (let col = 0; col < matrix.cols; col += colStep) writeColumn(context, col);
-    drawCells(context, name);
-    context.strokeStyle = ink;
+    look = looks();
+    const { unit } = look;
+    const measure = base.getContext("2d");
+    measure.font = look.smallFont;
+    const widest = (labels) => Math.min(120 * unit, 12 + Math.max(0, ...labels.map((text) => measure.measureText(text).width)));
+    [left, top] = [widest(rowLabels), widest(colLabels)];
+    const fitting = Math.floor(((view.width() - left - 4) / cols) * 2) / 2;
+    w = Math.max(smallest(cols), Math.min(22 * unit, fitting));
+    h = Math.max(smallest(rows), Math.min(18 * unit, Math.floor((560 * unit) / rows)));
+    if (view.rows[0]?.token && view.cols[0]?.token) h = w;
+    const [width, height] = [Math.ceil(left + w * cols + 2), Math.ceil(top + h * rows + 2)];
+    const context = sharp(base, width, height);
+    context.font = look.smallFont;
+    context.fillStyle = look.ink;
+    for (let row = 0; row < rows; row += roundStep((14 * unit) / h)) writeRow(context, row);
+    for (let col = 0; col < cols; col += roundStep((14 * unit) / w)) writeColumn(context, col);
+    drawCells(context);
+    context.strokeStyle = look.ink;
     context.globalAlpha = 0.25;
-    context.strokeRect(left - 0.5, top - 0.5, w * matrix.cols + 1, h * matrix.rows + 1);
-    prepare(over, width, height);
+    context.strokeRect(left - 0.5, top - 0.5, w * cols + 1, h * rows + 1);
     drawMarks();
   };
 
   const drawMarks = () => {
-    const context = /** @type {CanvasRenderingContext2D} */ (over.getContext("2d"));
-    const { left, top, w, h } = shape;
-    context.clearRect(0, 0, over.width, over.height);
+    const { unit, ink, paper, accent, source } = look;
+    const context = sharp(over, parseFloat(base.style.width), parseFloat(base.style.height));
+    context.font = `bold ${look.smallFont}`;
+    /** The label of a marked line, over the labels beneath. */
+    const banner = (x, y, wide, high, write) => {
+      context.fillStyle = paper;
+      context.fillRect(x, y, wide - 1, high);
+      context.fillStyle = ink;
+      write();
+    };
     for (const { row, col, kind } of marks) {
-      const x = col === null ? left : left + col * w;
-      const y = row === null ? top : top + row * h;
-      const wide = col === null ? matrix.cols * w : w;
-      const high = row === null ? matrix.rows * h : h;
+      const [x, wide] = col === null ? [left, cols * w] : [left + col * w, w];
+      const [y, high] = row === null ? [top, rows * h] : [top + row * h, h];
       context.strokeStyle = kind === "source" ? source : accent;
       context.lineWidth = kind === "along" ? 1 : 2;
       context.strokeRect(x - 1, y - 1, wide + 1, high + 1);
       if (kind === "along") continue;
-      context.font = `bold ${font}`;
-      if (row !== null)
-        banner(
-          context,
-          () => write(context, rowLabels[row], left - 6, y + high / 2, "right"),
-          0,
-          y + high / 2 - 8 * unit,
-          left,
-          16 * unit,
-        );
-      if (col !== null)
-        banner(context, () => writeColumn(context, col), x + wide / 2 - 8 * unit, 0, 16 * unit, top - 2);
+      if (row !== null) banner(0, y + high / 2 - 8 * unit, left, 16 * unit, () => writeRow(context, row));
+      if (col !== null) banner(x + wide / 2 - 8 * unit, 0, 16 * unit, top - 2, () => writeColumn(context, col));
     }
   };
-  /** The label of a marked line, over the labels beneath. */
-  const banner = (context, draw, x, y, wide, high) => {
-    context.fillStyle = paper;
-    context.fillRect(x, y, wide - 1, high);
-    context.fillStyle = ink;
-    draw();
-  };
 
-  /** @param {PointerEvent|MouseEvent} event */
+  /** @param {MouseEvent|null} event @returns {Cell|null} */
   const cellAt = (event) => {
-    const box = over.getBoundingClientRect();
-    const col = Math.floor((event.clientX - box.left - shape.left) / shape.w);
-    const row = Math.floor((event.clientY - box.top - shape.top) / shape.h);
-    return row >= 0 && col >= 0 && row < matrix.rows && col < matrix.cols ? { row, col } : null;
+    if (!event) return null;
+    const area = over.getBoundingClientRect();
+    const col = Math.floor((event.clientX - area.left - left) / w);
+    const row = Math.floor((event.clientY - area.top - top) / h);
+    return row >= 0 && col >= 0 && row < rows && col < cols ? { row, col } : null;
   };
   const select = ({ row, col }) => {
     current = { row, col };
-    live.textContent = words.text("page.canvas.cell", {
-      row: rowLabels[row],
-      col: colLabels[col],
-      value: words.number.full(at(matrix, row, col)),
-    });
+    const value = words.number.full(at(matrix, row, col));
+    live.textContent = words.text("page.canvas.cell", { row: rowLabels[row], col: colLabels[col], value });
     view.choose(row, col);
   };
   let pointed = "";
-  over.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "touch") return;
+  whenPointed(over, (event) => {
     const cell = cellAt(event);
-    const key = cell ? `${cell.row},${cell.col}` : "";
+    const key = JSON.stringify(cell);
     if (key !== pointed) view.point(cell);
     pointed = key;
-  });
-  over.addEventListener("pointerleave", () => {
-    pointed = "";
-    view.point(null);
   });
   over.addEventListener("click", (event) => {
     const cell = cellAt(event);
@@ -242,19 +142,14 @@ export function matrixCanvas(view, theme) {
   node.addEventListener("focus", () => {
     if (node.matches(":focus-visible")) select(current);
   });
-  node.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") return view.close();
-    if (event.key === "Enter" || event.key === " ") return select(current);
-    const next = nextCell(event, current, matrix);
-    if (!next) return;
-    event.preventDefault();
+  const go = (next) => {
     select(next);
-    const [x, y] = [shape.left + next.col * shape.w, shape.top + next.row * shape.h];
-    if (x < node.scrollLeft || x + shape.w > node.scrollLeft + node.clientWidth)
-      node.scrollLeft = x - node.clientWidth / 2;
-    if (y < node.scrollTop || y + shape.h > node.scrollTop + node.clientHeight)
-      node.scrollTop = y - node.clientHeight / 2;
-  });
+    const [x, y] = [left + next.col * w, top + next.row * h];
+    if (x < node.scrollLeft || x + w > node.scrollLeft + node.clientWidth) node.scrollLeft = x - node.clientWidth / 2;
+    if (y < node.scrollTop || y + h > node.scrollTop + node.clientHeight) node.scrollTop = y - node.clientHeight / 2;
+  };
+  const press = () => select(current);
+  walkedByKeys(node, () => matrix, () => current, go, { Escape: view.close, Enter: press, " ": press });
 
   return {
     node,
@@ -264,17 +159,11 @@ export function matrixCanvas(view, theme) {
       drawMarks();
     },
     box: (row, col) => {
-      const { left, top } = over.getBoundingClientRect();
-      return new DOMRect(
-        left + shape.left + col * shape.w,
-        top + shape.top + row * shape.h,
-        shape.w,
-        shape.h,
-      );
+      const area = over.getBoundingClientRect();
+      return new DOMRect(area.left + left + col * w, area.top + top + row * h, w, h);
     },
-    focus: (row, col, really) => {
+    focus: (row, col) => {
       current = { row, col };
-      if (really) node.focus();
     },
   };
 }

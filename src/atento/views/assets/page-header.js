@@ -1,115 +1,46 @@
 // The top of the page: what it is, why this head, and the choices of layer, head and language.
 
 import { element, tokenNode } from "./dom.js";
+import { brandRow } from "./page-frame.js";
+import { chooser } from "./view-parts.js";
 
-/** Layers, heads and features are counted as Python counts them. @param {number} index */
-export const ordinal = (index) => String(index);
-
-/** Why the head is shown that the page opens with. @param {any} record @param {import("./written-arithmetic.js").Scene} scene */
-function reasonNodes(record, scene) {
-  const { words } = scene;
-  const { reason } = record;
-  const parts = {
-    layer: ordinal(record.layer),
-    head: ordinal(record.head),
-    among: words.number.count(reason.among),
+/** Why the head is shown that the page opens with. @param {any} record @param {Scene} scene */
+function reasonNodes({ reason, layer, head }, { words, tokens, keyTokens }) {
+  const parts = { layer: String(layer), head: String(head), among: words.number.count(reason.among) };
+  const said = words.say(`page.reason.${reason.why}`, parts);
+  if (!reason.link) return said;
+  const pair = {
+    query: tokenNode(tokens[reason.query]),
+    key: tokenNode(keyTokens[reason.key]),
+    weight: reason.weight === null ? "?" : words.number.full(reason.weight),
   };
-  const cross = scene.keyTokens !== scene.tokens;
-  const link = reason.query !== null && reason.key !== null;
-  const telling = reason.kind === "telling";
-  const why = !telling ? reason.kind : !link ? "none" : cross ? "telling.cross" : "telling";
-  const nodes = words.say(`page.reason.${why}`, parts);
-  if (link) {
-    nodes.push(
-      " ",
-      ...words.say(`page.reason.link.${cross ? "cross" : telling ? "such" : "beyond"}`, {
-        query: tokenNode(scene.tokens[reason.query]),
-        key: tokenNode(scene.keyTokens[reason.key]),
-        weight: reason.weight === null ? "?" : words.number.full(reason.weight),
-      }),
-    );
-  }
-  return nodes;
+  return [...said, " ", ...words.say(`page.reason.link.${reason.link}`, pair)];
 }
 
-/**
- * @param {any} record @param {import("./written-arithmetic.js").Scene} scene
- * @param {{ layer: number, head: number, lang: string, languages: string[] }} state
- * @param {(change: Partial<{layer: number, head: number, lang: string}>) => void} change
- */
+/** @param {any} record @param {Scene} scene @param {any} state @param {(change: Record<string, any>) => void} change */
 export function pageHeader(record, scene, state, change) {
   const { words } = scene;
-  const layer = record.layers[state.layer];
-  /** @param {string} id @param {string} label @param {number} count @param {number} chosen @param {(value: number) => void} pick */
-  const choice = (id, label, count, chosen, pick) =>
-    element(
-      "label",
-      { for: id, class: "choice" },
-      words.text(label),
-      " ",
-      element(
-        "select",
-        { id, disabled: count < 2, onchange: (event) => pick(Number(event.target.value)) },
-        ...Array.from({ length: count }, (_, i) =>
-          element("option", { value: i, selected: i === chosen }, ordinal(i)),
-        ),
-      ),
-    );
-  const languages = element(
-    "div",
-    { class: "languages", role: "group", "aria-label": words.text("page.language") },
-    ...state.languages.map((lang) =>
-      element(
-        "button",
-        {
-          type: "button",
-          lang,
-          id: `lang-${lang}`,
-          "aria-pressed": lang === state.lang ? "true" : "false",
-          onclick: () => change({ lang }),
-        },
-        { en: "English", es: "Español" }[lang],
-      ),
-    ),
-  );
+  /** Layers and heads are counted as Python counts them. @param {"layer"|"head"} name @param {number} count */
+  const choice = (name, count) => {
+    const numbers = Array.from({ length: count }, (_, at) => [at, String(at)]);
+    const made = chooser(name, words.text(`page.${name}`), numbers, state[name], (value) => change({ [name]: Number(value) }));
+    made.querySelector("select").disabled = count < 2;
+    return made;
+  };
   const first = state.layer === record.layer && state.head === record.head;
+  const place = ({ layer, head }) => ({ layer: String(layer), head: String(head) });
+  const yours = () => words.say("page.reason.yours", { ...place(state), first: words.text("page.reason.first", place(record)) });
   return element(
     "header",
-    {},
+    brandRow(words, state.languages, (lang) => change({ lang })),
+    element("h1", words.say("page.title")),
+    element("p.lead", words.say("page.lead")),
     element(
-      "div",
-      { class: "top" },
-      element("p", { class: "brand", translate: "no" }, "atento"),
-      languages,
+      "div.choices",
+      choice("layer", record.layers.length),
+      choice("head", record.layers[state.layer].heads),
+      record.model && element("p.model", words.say("page.model", { model: tokenNode({ text: record.model, mark: "" }, 80) })),
     ),
-    element("h1", {}, ...words.say("page.title")),
-    element("p", { class: "lead" }, ...words.say("page.lead")),
-    element(
-      "div",
-      { class: "choices" },
-      choice("layer", "page.layer", record.layers.length, state.layer, (value) => change({ layer: value })),
-      choice("head", "page.head", layer.heads, state.head, (value) => change({ head: value })),
-      record.model
-        ? element(
-            "p",
-            { class: "model" },
-            ...words.say("page.model", { model: tokenNode({ text: record.model, mark: "" }, 80) }),
-          )
-        : null,
-    ),
-    element(
-      "p",
-      { id: "reason", class: "reason" },
-      ...(first
-        ? reasonNodes(record, scene)
-        : words.say("page.reason.yours", {
-            layer: ordinal(state.layer),
-            head: ordinal(state.head),
-            first: words.text("page.reason.first", {
-              layer: ordinal(record.layer),
-              head: ordinal(record.head),
-            }),
-          })),
-    ),
+    element("p.reason", { id: "reason" }, first ? reasonNodes(record, scene) : yours()),
   );
 }

@@ -1,15 +1,15 @@
 // What one query looks at in an image: its weights, where the patches lie.
 
-import { colourScale } from "./colours.js";
+import { colourScale, NO_NUMBER } from "./colours.js";
 import { element, tokenNode } from "./dom.js";
-import { nextCell } from "./grid-keys.js";
-import { chooser, eachFrame, group, lead, looks, NO_NUMBER, pictureBox, plainTable, pressable, refill, sharp, unfolding, weightColour, within } from "./view-parts.js";
+import { walkedByKeys } from "./grid-keys.js";
+import { chooser, eachFrame, group, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, unfolding, weightColour, whenPointed, within } from "./view-parts.js";
 import { row } from "./weights.js";
 
 const LARGEST_PICTURE = 640;
 const MOST_OTHERS = 40; // tokens outside the image that are offered
 
-/** @param {import("./view-parts.js").ViewStage} stage @returns {import("./view-parts.js").View} */
+/** @param {ViewStage} stage @returns {View} */
 export function patchesView(stage) {
   const { recording, words, state } = stage;
   const { full } = words.number;
@@ -20,14 +20,14 @@ export function patchesView(stage) {
   const say = (key, parts) => words.text(`recording.patches.${key}`, parts);
   const { box, canvas } = pictureBox("patches-box", say(own ? "keys" : "picture"));
   const others = group(say("others"));
-  const readout = element("p", { class: "headline", "aria-live": "polite" });
-  const rest = element("p", { class: "note" });
+  const readout = spoken("p.headline");
+  const rest = element("p.note");
   const text = element("div");
   const colours = [["1", words.text("recording.colours.log")], ["0", words.text("recording.colours.linear")]];
   const scales = chooser("log", words.text("recording.colours"), colours, String(Number(state.log)), (log) =>
     stage.change({ log: log === "1" }),
   );
-  const node = element("div", {}, lead(words, "patches"), others, readout, box, rest, element("div", { class: "choices" }, scales), text);
+  const node = element("div", lead(words, "patches"), others, readout, box, rest, element("div.choices", scales), text);
   const head = recording.head(state.layer, state.head);
   let weights = new Float32Array(0);
   let hover = -1;
@@ -42,6 +42,7 @@ export function patchesView(stage) {
     const { row: line, col } = spot(token);
     return patch ? say("patch", { row: String(line), col: String(col) }) : tokenNode(tokens[side][token]);
   };
+  const some = (side, wanted) => [...tokens[side].keys()].filter(wanted).slice(0, MOST_OTHERS);
   const choose = (token) => {
     hover = -1;
     stage.change({ row: token });
@@ -49,18 +50,13 @@ export function patchesView(stage) {
 
   const redraw = () => {
     weights = row(head, query());
-    const outside = tokens.query.map((_, token) => token).filter((token) => !own || !isPatch(token));
-    refill(
-      others,
-      ...outside.slice(0, MOST_OTHERS).map((token) => {
-        const attributes = { id: `patch-query-${token}`, "aria-pressed": token === query() ? "true" : "false" };
-        return pressable(tokenNode(tokens.query[token]), () => choose(token), attributes);
-      }),
-    );
-    const special = tokens.key.map((_, token) => token).filter((token) => !isPatch(token));
-    rest.replaceChildren(
-      ...special.slice(0, MOST_OTHERS).flatMap((token) => [tokenNode(tokens.key[token]), ` ${full(weights[token])}  `]),
-    );
+    const button = (token) => {
+      const attributes = { id: `patch-query-${token}`, "aria-pressed": token === query() ? "true" : "false" };
+      return pressable(tokenNode(tokens.query[token]), () => choose(token), attributes);
+    };
+    refill(others, ...some("query", (token) => !own || !isPatch(token)).map(button));
+    const special = some("key", (token) => !isPatch(token));
+    rest.replaceChildren(...special.flatMap((token) => [tokenNode(tokens.key[token]), ` ${full(weights[token])}  `]));
     text.replaceChildren(unfolding(words.text("recording.table"), table));
     tell();
     frame.ask();
@@ -72,9 +68,10 @@ export function patchesView(stage) {
     readout.replaceChildren(...words.say(`recording.patches.${hover < 0 ? "most" : "here"}`, parts));
   };
   const table = () => {
-    const numbers = (count) => Array.from({ length: count }, (_, at) => at);
-    const line = (at) => [String(at), ...numbers(cols).map((col) => full(weights[before + at * cols + col]))];
-    return plainTable(["", ...numbers(cols).map(String)], numbers(rows).map(line), words.text("recording.table"));
+    const start = (at) => before + at * cols;
+    const line = (at) => [String(at), ...Array.from(weights.subarray(start(at), start(at + 1)), (value) => full(value))];
+    const heads = Array.from({ length: cols }, (_, col) => String(col));
+    return plainTable(["", ...heads], Array.from({ length: rows }, (_, at) => line(at)), words.text("recording.table"));
   };
 
   const draw = () => {
@@ -85,14 +82,10 @@ export function patchesView(stage) {
     const seen = weights.subarray(before, before + rows * cols);
     const scale = colourScale(seen);
     const colour = state.log ? weightColour(theme, true) : (value) => scale.rgb(value, theme) ?? NO_NUMBER;
-    // The image itself, where a page carries one, shines through.
-    if (layer.image) context.drawImage(layer.image, 0, 0, cell * cols, cell * rows);
-    context.globalAlpha = layer.image ? 0.65 : 1;
     seen.forEach((value, at) => {
       context.fillStyle = `rgb(${colour(value)})`;
       context.fillRect((at % cols) * cell, Math.floor(at / cols) * cell, cell - 0.5, cell - 0.5);
     });
-    context.globalAlpha = 1;
     context.lineWidth = Math.max(2, cell / 10);
     for (const [token, ink] of [[hover, look.ink], [own ? query() : -1, look.accent]]) {
       if (!isPatch(token)) continue;
@@ -102,7 +95,9 @@ export function patchesView(stage) {
     }
   };
   const frame = eachFrame(draw);
-  const patchAt = ({ clientX, clientY }) => {
+  const patchAt = (event) => {
+    if (!event) return -1;
+    const { clientX, clientY } = event;
     const { left, top } = canvas.getBoundingClientRect();
     const [col, line] = [Math.floor((clientX - left) / cell), Math.floor((clientY - top) / cell)];
     return col >= 0 && line >= 0 && col < cols && line < rows ? before + line * cols + col : -1;
@@ -113,22 +108,14 @@ export function patchesView(stage) {
     tell();
     frame.ask();
   };
-  box.addEventListener("pointermove", (event) => event.pointerType !== "touch" && point(patchAt(event)));
-  box.addEventListener("pointerleave", () => point(-1));
+  const take = own ? choose : point;
+  whenPointed(box, (event) => point(patchAt(event)));
   box.addEventListener("click", (event) => {
     const token = patchAt(event);
-    if (token < 0) return;
-    if (own) choose(token);
-    else point(token);
+    if (token >= 0) take(token);
   });
-  box.addEventListener("keydown", (event) => {
-    const from = own ? query() : hover;
-    const next = nextCell(event, isPatch(from) ? spot(from) : { row: 0, col: 0 }, { rows, cols });
-    if (!next) return;
-    event.preventDefault();
-    const token = isPatch(from) ? before + next.row * cols + next.col : before;
-    if (own) choose(token);
-    else point(token);
-  });
+  const from = () => (own ? query() : hover);
+  const go = (next) => take(isPatch(from()) ? before + next.row * cols + next.col : before);
+  walkedByKeys(box, () => layer.patches, () => (isPatch(from()) ? spot(from()) : { row: 0, col: 0 }), go);
   return { node, redraw, destroy: frame.stop };
 }

@@ -2,7 +2,8 @@
 
 import { colourScale } from "./colours.js";
 import { element, tokenNode } from "./dom.js";
-import { chooser, eachFrame, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, unfolding, within } from "./view-parts.js";
+import { walkedByKeys } from "./grid-keys.js";
+import { chooser, eachFrame, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, unfolding, within } from "./view-parts.js";
 import { parts, strongest } from "./weights.js";
 
 const SEARCHED = 2 ** 21; // of so many pairs the strongest are sought; of more, those of the query
@@ -11,20 +12,16 @@ const GUTTER = 34;
 /** The features that make up so much of the score carry it. */
 const MOST = 0.8;
 
-/** @param {import("./view-parts.js").ViewStage} stage @returns {import("./view-parts.js").View} */
+/** @param {ViewStage} stage @returns {View} */
 export function pairView(stage) {
   const { recording, words, state } = stage;
   const { full, count } = words.number;
   const say = (key, given) => words.text(`recording.pair.${key}`, given);
   const tokens = { row: recording.queryTokens(state.layer), col: recording.keyTokens(state.layer) };
   const { box, canvas } = pictureBox("pair-box", say("keys"));
-  const readout = element("p", { class: "note caption", "aria-live": "polite" });
-  const title = element("p", { class: "headline" });
-  const chain = element("ol", { class: "chain" });
-  const carried = element("p", { class: "note" });
-  const text = element("div");
-  const places = element("div", { class: "choices" });
-  const node = element("div", {}, lead(words, "pair"), places, title, chain, carried, box, readout, text);
+  const readout = spoken("p.note.caption");
+  const [title, chain, carried, text, places] = ["p.headline", "ol.chain", "p.note", "div", "div.choices"].map((kind) => element(kind));
+  const node = element("div", lead(words, "pair"), places, title, chain, carried, box, readout, text);
   const head = recording.head(state.layer, state.head);
   let made = null;
   let pairs = null;
@@ -41,8 +38,8 @@ export function pairView(stage) {
     if (!few || !pairs) pairs = strongest(head, few ? [0, head.Tq] : [i, i + 1], [0, head.Tk], STRONGEST);
     if (!pairs.length) return;
     const at = pairs.findIndex((pair) => pair.row === i && pair.col === j);
-    const next = pairs[at < 0 || state.row === null ? 0 : (at + way + pairs.length) % pairs.length];
-    stage.change({ row: next.row, col: next.col });
+    const { row, col } = pairs[at < 0 || state.row === null ? 0 : (at + way + pairs.length) % pairs.length];
+    stage.change({ row, col });
   };
   const chooseToken = (name) => {
     const { length } = tokens[name];
@@ -94,8 +91,8 @@ export function pairView(stage) {
     else steps.push(["lse", `${full(score)} − ${p(lse)}`, score - lse], ["weight", `exp(${full(score - lse)})`, weight]);
     chain.replaceChildren(
       ...steps.map(([name, formula, value], at) => {
-        const result = element("b", { class: at === steps.length - 1 ? "result" : null }, full(value));
-        return element("li", {}, element("span", {}, say(name)), element("span", {}, `${formula} = `, result));
+        const result = element(at === steps.length - 1 ? "b.result" : "b", full(value));
+        return element("li", element("span", say(name)), element("span", `${formula} = `, result));
       }),
     );
   };
@@ -115,12 +112,8 @@ export function pairView(stage) {
     });
   };
   const factors = (at) => [head.query[place("row") * head.d + at], head.key[place("col") * head.d + at], made.products[at]];
-  const table = () =>
-    plainTable(
-      [say("feature"), "q", "k", "q·k"],
-      order.map((at) => [String(at), ...factors(at).map(full)]),
-      words.text("recording.table"),
-    );
+  const lines = () => order.map((at) => [String(at), ...factors(at).map(full)]);
+  const table = () => plainTable([say("feature"), "q", "k", "q·k"], lines(), words.text("recording.table"));
 
   const draw = () => {
     if (!made) return;
@@ -170,12 +163,8 @@ export function pairView(stage) {
   };
   box.addEventListener("pointermove", point);
   box.addEventListener("click", point);
-  box.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    show(within(order.indexOf(feature) + step, order.length));
-  });
+  const features = () => ({ rows: 1, cols: order.length });
+  walkedByKeys(box, features, () => ({ row: 0, col: order.indexOf(feature) }), ({ col }) => show(col));
   if (state.row === null || state.col === null) queueMicrotask(() => jump(1));
   return { node, redraw, destroy: frame.stop };
 }

@@ -1,35 +1,40 @@
-// The recording that Python wrote into the page. Arrays are read when their layer is asked for.
+// A recording, as Python wrote it into the page or as a server hands it out: arrays are read when they are needed.
 
 import { decodeTyped } from "./decode.js";
 import { namesOf } from "./labels.js";
 import { biasAt } from "./weights.js";
 
 /**
- * @typedef {import("./labels.js").Name} Name
+ * @typedef {Name} Name
  * Pooled pictures of a head: cells of width × width weights, `n` × `n` where there are as many
  * queries as keys.
  * @typedef {{ width: number, n: number, rows: number, cols: number, data: Float32Array }} Picture
  *
  * A head: what `weights.js` takes, and more. `query` and `key` are null where only statistics were
  * kept, and until `ready(layer)` is through.
- * @typedef {import("./weights.js").HeadWeights & { layer: number, index: number, number: number, role: string,
+ * @typedef {HeadWeights & { layer: number, index: number, number: number, role: string,
  *   summary: Record<string, any>, runs: (i: number) => [Int32Array, Int32Array, number, number],
  *   biasAt: (i: number, j: number) => number, strips: Record<string, Float32Array>,
  *   small: (pool: import("./weights.js").Pool) => Picture|null,
  *   overview: (pool: import("./weights.js").Pool) => Picture|null }} Head
  *
- * `ready(layer)` reads the arrays of a layer; `head(layer, index)` has numbers, role, strips and small
- * pictures at once, and the rest after that. Long layers have an overview as well.
+ * `ready(layer, head)` reads the arrays of a layer, or of one head where each has its own; `head(layer, index)`
+ * has numbers, role and small pictures at once, and the rest after that. Long layers have an overview as well.
+ * `heard` is called when a head that was asked for too soon is ready.
  * @typedef {{ tokens: Name[], layers: any[], skipped: [string, string][], queryTokens: (layer: number) => Name[],
- *   keyTokens: (layer: number) => Name[], ready: (layer: number) => Promise<void>,
+ *   keyTokens: (layer: number) => Name[], ready: (layer: number, head: number) => Promise<void>, heard: () => void,
  *   head: (layer: number, index: number) => Head, other: Recording|null }} Recording
+ * @typedef {{ array: (place: number) => Promise<any>, tile: (layer: any, number: number, row0: number, col0: number,
+ *   zoom: number, size: number, signal: AbortSignal) => Promise<import("./tiles.js").Tile> }} Server
  */
 
 /** Weights from bytes. */
 const DECODED = Float32Array.from({ length: 256 }, (_, u) => u && 2 ** ((u - 255) / 12));
 
-/** @param {any} record @returns {Promise<Recording>} */
-export async function recordingReader(record) {
+const NOTHING = new Float32Array(0);
+
+/** @param {any} record @param {Server} [server] where the arrays are, if not within @returns {Promise<Recording>} */
+export async function recordingReader(record, server) {
   const { layers, masks, arrays } = record;
   /** @type {Map<number, any>} */
   const done = new Map();
@@ -41,10 +46,16 @@ export async function recordingReader(record) {
     if (!reading.has(place)) {
       reading.set(
         place,
-        decodeTyped(arrays[place]).then((array) => {
-          done.set(place, array);
-          arrays[place] = null; // its text is not needed any more
-        }),
+        (server ? server.array(place) : decodeTyped(arrays[place])).then(
+          (array) => {
+            done.set(place, array);
+            if (!server) arrays[place] = null; // its text is not needed any more
+          },
+          (error) => {
+            reading.delete(place); // to be asked for again
+            throw error;
+          },
+        ),
       );
     }
     return reading.get(place);
@@ -65,19 +76,21 @@ export async function recordingReader(record) {
     return /** @type {Name[]} */ (known.get(id));
   };
 
-  const ready = async (index) => {
-    const { query, key, lse, sees, bias, overview } = layers[index];
-    const seen = [...new Set(sees ?? [])].flatMap((place) => Object.values(masks[place]));
-    const biases = Object.values(bias ?? {});
-    const packed = [query, key].flatMap((source) =>
+  /** Its own array, where each head has one. */
+  const own = (source, index) => (Array.isArray(source) ? source[index] : source);
+  const ready = async (index, head) => {
+    const { query, key, keyOf, lse, sees, bias, overview, strips, served } = layers[index];
+    const seen = (served && sees ? [sees[head]] : [...new Set(sees ?? [])]).flatMap((place) => Object.values(masks[place]));
+    const packed = [own(query, head), own(key, keyOf[head])].flatMap((source) =>
       source?.step === undefined ? source : Object.values(source),
     );
-    await Promise.all([...packed, lse, ...seen, ...biases, overview?.mean, overview?.max].map(read));
+    const others = [lse, overview?.mean, overview?.max, ...Object.values({ ...bias, ...strips })];
+    await Promise.all([...packed, ...seen, ...others.map((source) => own(source, head))].map(read));
   };
 
   /** One head's part of an array (head, …), or of one that all heads share. */
-  const part = (place, index) => {
-    const array = done.get(place);
+  const part = (source, index) => {
+    const array = done.get(own(source, index));
     if (!array) return null;
     const size = array.shape.slice(1).reduce((a, b) => a * b, 1);
     const start = array.shape[0] === 1 ? 0 : index * size;
@@ -95,9 +108,27 @@ export async function recordingReader(record) {
   const picture = (source, pool, index) => {
     const given = source && part(source[pool], index);
     if (!given) return null;
-    const [, rows, cols] = done.get(source[pool]).shape;
+    const [, rows, cols] = done.get(own(source[pool], index)).shape;
     const data = given instanceof Uint8Array ? Float32Array.from(given, (u) => DECODED[u]) : given;
     return { width: source.width, n: rows, rows, cols, data };
+  };
+
+  /** What each query sees, from three arrays or from one that holds them in a row. */
+  const maskOf = (runs, Tq) => {
+    const found = Object.fromEntries(Object.entries(runs).map(([name, at]) => [name, done.get(at).data]));
+    if (!found.runs) return found;
+    const half = (found.runs.length + Tq + 1) / 2;
+    const [offsets, starts, stops] = [[0, Tq + 1], [Tq + 1, half], [half]].map((ends) => found.runs.subarray(...ends));
+    return { offsets, starts, stops };
+  };
+  /** A head that is asked for its weights before it is there: it has none yet, and is fetched. */
+  const awaited = (head) => {
+    const mask = { offsets: new Int32Array(head.Tq + 1), starts: NOTHING, stops: NOTHING };
+    const fetched = () => ready(head.layer, head.index).then(() => result.heard());
+    let asked = null;
+    const get = () => ((asked ??= fetched().catch(() => (asked = null))), mask);
+    Object.assign(head, { query: NOTHING, key: NOTHING, lse: NOTHING, waits: true });
+    Object.defineProperty(head, "mask", { get });
   };
 
   /** @type {Map<string, Head>} */
@@ -105,13 +136,12 @@ export async function recordingReader(record) {
   const head = (layerIndex, index) => {
     const id = `${layerIndex},${index}`;
     const before = heads.get(id);
-    if (before?.lse) return before;
+    if (before?.lse && !before.waits) return before;
     const layer = layers[layerIndex];
     const query = features(layer.query, index);
     const place = layer.sees?.[index];
-    const runs = place === undefined ? null : masks[place];
     const [kind, values] = Object.entries(layer.bias ?? {})[0] ?? [];
-    const shape = done.get(values)?.shape ?? [];
+    const shape = done.get(own(values, index))?.shape ?? [];
     /** @type {any} */
     const made = {
       layer: layerIndex,
@@ -127,8 +157,7 @@ export async function recordingReader(record) {
       scale: layer.scale,
       softcap: layer.softcap,
       lse: part(layer.lse, index),
-      mask:
-        query && runs && Object.fromEntries(Object.entries(runs).map(([n, at]) => [n, done.get(at).data])),
+      mask: query && place !== undefined ? maskOf(masks[place], layer.queries) : null,
       bias:
         query && kind
           ? { distance: kind === "distance", rows: shape[1], cols: shape[2], values: part(values, index) }
@@ -144,15 +173,19 @@ export async function recordingReader(record) {
     /** @type {Record<string, Picture|null>} */
     const pictures = {};
     made.overview = (pool) => (pictures[pool] ??= picture(layer.overview, pool, index));
+    if (layer.served) {
+      made.fetchTile = (...asked) => server.tile(layerIndex, made.number, ...asked);
+      if (layer.query && !query) awaited(made);
+    }
     heads.set(id, made);
     return made;
   };
 
   // What the grid of all heads shows.
   await Promise.all(
-    layers.flatMap(({ small, strips }) => [small?.mean, small?.max, ...Object.values(strips)]).map(read),
+    layers.flatMap(({ small }) => [small?.mean, small?.max]).map(read),
   );
-  return {
+  const result = {
     tokens,
     layers,
     skipped: record.skipped,
@@ -162,5 +195,7 @@ export async function recordingReader(record) {
     ready,
     head,
     other: record.other && (await recordingReader(record.other)),
+    heard: () => {},
   };
+  return result;
 }

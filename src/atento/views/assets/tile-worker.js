@@ -2,7 +2,7 @@
 
 import { bothTiles } from "./weights.js";
 
-/** @type {Map<string, import("./weights.js").HeadWeights>} */
+/** @type {Map<string, HeadWeights>} */
 const sentHeads = new Map();
 
 addEventListener("message", ({ data }) => {

@@ -1,4 +1,4 @@
-// Tiles of the map: pooled from the overview at once, or computed by workers, the nearest first.
+// Tiles of the map: pooled from the overview at once, computed by workers or fetched, the nearest first.
 
 import { bothTiles } from "./weights.js";
 
@@ -8,13 +8,16 @@ export const TILE = 128;
 /** So many tiles are kept. */
 const KEPT = 640;
 
+/** So many are fetched at a time, and so many of those around what is seen, so many tiles wide. */
+const [FETCHED, AHEAD, AROUND] = [6, 2, 2];
+
 /**
  * Cells of 2^level × 2^level weights from cell (row · TILE, col · TILE) on. `drawn`: its colours.
  * @typedef {{rows: number, cols: number, mean: Float32Array, max: Float32Array, drawn?: any}} Tile
  * @typedef {{ head: import("./recording.js").Head, level: number, row: number, col: number }} Place
  *
  * `get` returns a tile that is there. `want` says what one owner needs, the most urgent first: what it
- * wanted before and nobody has begun is forgotten. `listen` tells of each tile that has come.
+ * wanted before is forgotten, unless a worker has begun. `listen` tells of each tile that has come.
  * @typedef {{ get: (place: Place) => Tile|null, want: (owner: any, places: Place[]) => void,
  *   listen: (heard: () => void) => () => void }} Tiles
  */
@@ -63,6 +66,10 @@ export function tileClient(source) {
   const heard = new Set();
   /** @type {Set<string>} */
   const begun = new Set();
+  /** Tiles to be fetched that were looked at since the last wish. @type {Place[]} */
+  let looked = [];
+  /** What is being fetched, and how to end it. @type {Map<string, AbortController>} */
+  const fetched = new Map();
   const identities = new WeakMap();
   let count = 0;
   const identity = (head) => {
@@ -108,21 +115,69 @@ export function tileClient(source) {
   };
   const most = Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1));
 
-  /** The most urgent tile that nobody has begun. */
-  const next = () => {
-    for (const places of wanted.values()) {
-      while (places.length) {
-        const place = places[0];
+  /** The most urgent tile that nobody has begun, of those to be fetched or of the others. */
+  const next = (remote) => {
+    for (const [owner, places] of wanted) {
+      if (owner === "ahead" && fetched.size >= AHEAD) break;
+      for (const place of places) {
         const name = key(place);
-        places.shift();
-        if (!kept.has(name) && !begun.has(name)) return { place, name };
+        if (Boolean(place.head.fetchTile) === remote && !kept.has(name) && !begun.has(name)) return { place, name };
       }
     }
     return null;
   };
+  const fetchOne = ({ place: { head, level, row, col }, name }) => {
+    const ended = new AbortController();
+    const side = TILE * 2 ** level;
+    begun.add(name);
+    fetched.set(name, ended);
+    const tell = () => heard.forEach((one) => one());
+    head
+      .fetchTile(row * side, col * side, level, TILE, ended.signal)
+      .then((tile) => (keep(name, tile), tell()))
+      .catch(() => {
+        if (ended.signal.aborted) return;
+        for (const [owner, places] of wanted) wanted.set(owner, places.filter((place) => key(place) !== name));
+        setTimeout(tell, 1000); // they will want the tile again
+      })
+      .finally(() => {
+        begun.delete(name);
+        fetched.delete(name);
+        feed();
+      });
+  };
+  /** Around what is seen, so that it is there when the map is moved; asked for last. */
+  const lookAhead = () => {
+    const level = Math.min(...looked.map((place) => place.level));
+    const seen = looked.filter((place) => place.level === level);
+    looked = [];
+    wanted.delete("ahead");
+    if (!seen.length || isPooled(seen[0])) return;
+    const [{ head }] = seen;
+    const span = (axis, length) => {
+      const at = seen.map((place) => place[axis]);
+      const last = Math.ceil(length / (TILE * 2 ** level)) - 1;
+      return [Math.max(0, Math.min(...at) - AROUND), Math.min(last, Math.max(...at) + AROUND)];
+    };
+    const [rows, cols] = [span("row", head.Tq), span("col", head.Tk)];
+    const places = [];
+    for (let row = rows[0]; row <= rows[1]; row++)
+      for (let col = cols[0]; col <= cols[1]; col++) places.push({ head, level, row, col });
+    const far = (at, [first, last]) => Math.max(0, first + AROUND - at, at - last + AROUND); // from what is seen
+    const distance = (place) => Math.max(far(place.row, rows), far(place.col, cols));
+    wanted.set("ahead", places.sort((a, b) => distance(a) - distance(b)));
+  };
+  /** Whether the overview that the page has is fine enough. */
+  const isPooled = ({ head, level }) => 2 ** level >= (head.overview("mean")?.width ?? Infinity);
+  /** What nobody looks at any longer is not waited for. */
+  const abandon = () => {
+    const names = new Set([...wanted.values()].flat().map(key));
+    for (const [name, ended] of fetched) if (!names.has(name)) ended.abort();
+  };
   const feed = () => {
+    for (let found; fetched.size < FETCHED && (found = next(true)); ) fetchOne(found);
     while (team.length < most || team.some(({ busy }) => !busy)) {
-      const found = next();
+      const found = next(false);
       if (!found) return;
       if (!team.some(({ busy }) => !busy)) enlist();
       const one = team.find(({ busy }) => !busy);
@@ -152,18 +207,21 @@ export function tileClient(source) {
     get: (place) => {
       const name = key(place);
       const tile = kept.get(name);
+      if (place.head.fetchTile) looked.push(place);
       if (tile) {
         kept.delete(name);
         kept.set(name, tile);
         return tile;
       }
-      const overview = place.head.overview("mean");
-      if (!overview || 2 ** place.level < overview.width) return null;
+      if (!isPooled(place)) return null;
       return keep(name, fromOverview(place.head, place.level, place.row, place.col));
     },
     want: (owner, places) => {
       if (places.length) wanted.set(owner, places);
       else wanted.delete(owner);
+      owner.ariaBusy = String(places.length > 0);
+      lookAhead();
+      abandon();
       feed();
     },
     listen: (tell) => {

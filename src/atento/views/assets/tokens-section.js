@@ -5,54 +5,39 @@ import { element, tokenNode } from "./dom.js";
 
 const MOST_CHIPS = 400;
 
-/** @param {import("./steps.js").Stage} stage */
-export function tokensSection(stage) {
-  const { scene } = stage;
-  const { words, run } = scene;
-  const cross = scene.keyTokens !== scene.tokens;
-  const chips = (tokens) =>
-    tokens.slice(0, MOST_CHIPS).map((name) => element("li", { class: "chip" }, tokenNode(name, 40)));
-  const rest = (tokens) =>
-    tokens.length > MOST_CHIPS
-      ? element(
-          "li",
-          { class: "note" },
-          ...words.say("page.tokens.more", { count: words.number.count(tokens.length - MOST_CHIPS) }),
-        )
-      : null;
-  const keyChips = chips(scene.keyTokens);
-  const caption = element("p", { class: "note caption" });
+/** @param {Stage} stage */
+export function tokensSection({ scene: { words, run, tokens, keyTokens } }) {
+  const cross = keyTokens !== tokens;
+  const chipsOf = (names) => names.slice(0, MOST_CHIPS).map((name) => element("li.chip", tokenNode(name, 40)));
+  const rest = ({ length }) =>
+    length > MOST_CHIPS && element("li.note", words.say("page.tokens.more", { count: words.number.count(length - MOST_CHIPS) }));
+  const chips = chipsOf(keyTokens);
+  const caption = element("p.note.caption");
   const section = element(
-    "section",
-    { id: "step-tokens", class: "step", "data-step": "tokens", "aria-labelledby": "title-tokens" },
-    element("h2", { id: "title-tokens", tabindex: -1 }, ...words.say("page.step.tokens")),
-    element(
-      "p",
-      { class: "say" },
-      ...words.say(run.projections ? "page.say.tokens" : "page.say.tokens.given"),
-    ),
-    cross ? element("h3", {}, ...words.say("page.tokens.queries")) : null,
-    cross ? element("ol", { class: "chips" }, ...chips(scene.tokens), rest(scene.tokens)) : null,
-    cross ? element("h3", {}, ...words.say("page.tokens.keys")) : null,
-    element("ol", { class: "chips tinted-chips" }, ...keyChips, rest(scene.keyTokens)),
+    "section.step",
+    { id: "step-tokens", "data-step": "tokens", "aria-labelledby": "title-tokens" },
+    element("h2", { id: "title-tokens", tabindex: -1 }, words.say("page.step.tokens")),
+    element("p.say", words.say(run.projections ? "page.say.tokens" : "page.say.tokens.given")),
+    cross && [
+      element("h3", words.say("page.tokens.queries")),
+      element("ol.chips", chipsOf(tokens), rest(tokens)),
+      element("h3", words.say("page.tokens.keys")),
+    ],
+    element("ol.chips.tinted-chips", chips, rest(keyTokens)),
     caption,
   );
-  const weights = run.steps.get("weights").matrix;
-  const colours = colourScale(weights.data);
+  const { cols, data } = run.steps.get("weights").matrix;
+  const colours = colourScale(data);
   let tinted = NaN;
   /** @param {number|null} query */
   const tint = (query) => {
     if (query === tinted) return;
     tinted = query;
-    keyChips.forEach((chip, key) => {
+    chips.forEach((chip, key) => {
       chip.classList.toggle("self", !cross && key === query);
-      paint(chip, colours, query === null ? null : weights.data[query * weights.cols + key]);
+      paint(chip, colours, query === null ? null : data[query * cols + key]);
     });
-    caption.replaceChildren(
-      ...(query === null
-        ? []
-        : words.say("page.tokens.tint", { query: tokenNode(scene.tokens[query], 24) })),
-    );
+    caption.replaceChildren(...(query === null ? [] : words.say("page.tokens.tint", { query: tokenNode(tokens[query]) })));
   };
   return { section, tint };
 }

@@ -1,31 +1,19 @@
-// What the views of a recording share: choices, tables, sharp canvases, the colour of a weight.
+// What pages and views share: choices, tables, sharp canvases, the colour of a weight.
 
-import { colourScale } from "./colours.js";
+import { NO_NUMBER, strengthOf, UNIT } from "./colours.js";
 import { element } from "./dom.js";
 import { plainLabel } from "./labels.js";
 
-/**
- * What a view is given, and what it gives back.
- * @typedef {{ recording: import("./recording.js").Recording, words: import("./words.js").Words, state: any,
- *   tiles: import("./tiles.js").Tiles, theme: () => "light"|"dark", width: () => number,
- *   change: (partial: Record<string, any>) => void }} ViewStage
- * @typedef {{ node: HTMLElement, redraw: () => void, destroy: () => void }} View
- */
-
-const UNIT = colourScale([1]);
-const OCTAVES = 17; // colours by the logarithm reach from 2⁻¹⁷ to 1
-export const NO_NUMBER = [163, 42, 163];
-
-/** The colour of a weight from 0 to 1. @param {"light"|"dark"} theme @param {boolean} log */
+/** The colour of a weight from 0 to 1. @param {Theme} theme @param {boolean} log */
 export function weightColour(theme, log) {
   const grade = UNIT.grades(theme);
-  return (weight) => grade(log ? Math.max(0, 1 + Math.log2(weight) / OCTAVES) : weight) ?? NO_NUMBER;
+  return (weight) => grade(strengthOf(weight, log)) ?? NO_NUMBER;
 }
 
 /** A place on an axis, whatever was in the page's address. @param {any} value @param {number} length */
 export const within = (value, length) => Math.max(0, Math.min(length - 1, Math.trunc(value) || 0));
 
-/** A word that the page knows, or the name itself. @param {import("./words.js").Words} words @param {string} kind @param {string} name */
+/** A word that the page knows, or the name itself. @param {Words} words @param {string} kind @param {string} name */
 export function named(words, kind, name) {
   const key = `recording.${kind}.${name.replaceAll(" ", "_")}`;
   const text = words.text(key);
@@ -33,40 +21,37 @@ export function named(words, kind, name) {
 }
 
 /** @param {string} id @param {string} label @param {Node} field @param {...Node} after */
-export function labelled(id, label, field, ...after) {
-  return element("label", { for: id, class: "choice" }, `${label} `, field, " ", ...after);
-}
+export const labelled = (id, label, field, ...after) => element("label.choice", { for: id }, `${label} `, field, " ", after);
 
 /** @param {string} id @param {string} label @param {any[][]} options @param {any} chosen @param {(value: string) => void} pick */
 export function chooser(id, label, options, chosen, pick) {
   const entries = options.map(([value, text]) => element("option", { value, selected: value === chosen }, text));
-  return labelled(id, label, element("select", { id, onchange: (event) => pick(event.target.value) }, ...entries));
+  return labelled(id, label, element("select", { id, onchange: (event) => pick(event.target.value) }, entries));
 }
 
-/** @param {string|Node} content @param {() => void} onclick @param {Record<string, any>} [attributes] */
-export function pressable(content, onclick, attributes = {}) {
-  return element("button", { type: "button", onclick, ...attributes }, content);
-}
+/** @param {any} content @param {() => void} onclick @param {Record<string, any>} [attributes] */
+export const pressable = (content, onclick, attributes = {}) => element("button", { type: "button", onclick, ...attributes }, content);
 
 /** A canvas that is walked with keys. @param {string} name of its class @param {string} label */
 export function pictureBox(name, label) {
   const canvas = element("canvas", { "aria-hidden": "true" });
-  return { canvas, box: element("div", { class: name, tabindex: 0, role: "application", "aria-label": label }, canvas) };
+  return { canvas, box: element(`div.${name}`, { tabindex: 0, role: "application", "aria-label": label }, canvas) };
 }
+
+/** What is said aloud when it changes. @param {string} [kind] */
+export const spoken = (kind = "p.visually-hidden") => element(kind, { "aria-live": "polite" });
 
 /** @param {(string|Node)[]} heads @param {any[][]} rows @param {string} label */
 export function plainTable(heads, rows, label) {
-  const title = (cell) => element("th", { scope: "col" }, cell);
-  const line = (cells) =>
-    element("tr", {}, ...cells.map((cell, at) => element(at ? "td" : "th", { scope: at ? null : "row" }, cell)));
-  const head = element("thead", {}, element("tr", {}, ...heads.map(title)));
-  const table = element("table", { class: "plain" }, head, element("tbody", {}, ...rows.map(line)));
-  return element("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": label }, table);
+  const titles = heads.map((cell) => (cell === "" ? element("td") : element("th", { scope: "col" }, cell)));
+  const line = ([first, ...cells]) => element("tr", element("th", { scope: "row" }, first), cells.map((cell) => element("td", cell)));
+  const table = element("table.plain", element("thead", element("tr", titles)), element("tbody", rows.map(line)));
+  return element("div.table-scroll", { tabindex: 0, role: "region", "aria-label": label }, table);
 }
 
-/** The numbers of a picture, made when they are asked for. @param {string} label @param {() => Node} make */
-export function unfolding(label, make) {
-  const details = element("details", {}, element("summary", {}, label));
+/** What is made when it is asked for. @param {any} label @param {() => Node} make @param {string} [kind] */
+export function unfolding(label, make, kind = "details") {
+  const details = element(kind, element("summary", label));
   details.addEventListener("toggle", () => {
     if (details.open && details.childElementCount === 1) details.append(make());
   });
@@ -83,28 +68,71 @@ export function refill(node, ...children) {
 /** Controls or pictures that belong together. @param {string} label @param {string} [name] of the class */
 export const group = (label, name = "choices") => element("div", { class: name, role: "group", "aria-label": label });
 
-/** What the view is about. @param {import("./words.js").Words} words @param {string} view */
-export const lead = (words, view) => element("p", { class: "say" }, ...words.say(`recording.${view}.say`));
+/** What the view is about. @param {Words} words @param {string} view */
+export const lead = (words, view) => element("p.say", words.say(`recording.${view}.say`));
+
+/** Pointing with a mouse or pen, not with a finger. @param {HTMLElement} node @param {(event: PointerEvent|null) => void} point null: away */
+export function whenPointed(node, point) {
+  node.addEventListener("pointermove", (event) => event.pointerType !== "touch" && point(event));
+  node.addEventListener("pointerleave", () => point(null));
+}
 
 /** A cleared canvas of so many CSS pixels, as sharp as the screen. @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
 export function sharp(canvas, width, height) {
-  const ratio = window.devicePixelRatio || 1;
+  const ratio = Math.min(window.devicePixelRatio || 1, LARGEST_SIDE / Math.max(width, height));
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
   Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
+  context.globalAlpha = 1; // whatever was drawn last
   context.textBaseline = "middle";
   return context;
 }
+const LARGEST_SIDE = 4096; // browsers refuse canvases of more than some 16 million pixels
 
-/** Colours of the theme, and how large the page writes against 16 pixels. */
+/** Colours of the theme, how large the page writes against 16 pixels, and its letters for canvases. */
 export function looks() {
   const style = getComputedStyle(document.documentElement);
-  const colours = ["ink", "soft", "paper", "rule", "accent"].map((name) => [name, style.getPropertyValue(`--${name}`)]);
+  const colours = ["ink", "soft", "paper", "rule", "accent", "source"].map((name) => [name, style.getPropertyValue(`--${name}`)]);
   const unit = parseFloat(style.fontSize) / 16 || 1;
-  return { ...Object.fromEntries(colours), unit, font: `${Math.round(13 * unit)}px system-ui, sans-serif` };
+  const letters = (size) => `${Math.round(size * unit)}px system-ui, sans-serif`;
+  return { ...Object.fromEntries(colours), unit, font: letters(13), smallFont: letters(12) };
+}
+
+/** A label on a canvas, apart from the direction of its letters: it ends there, or goes up from there. */
+export function label(context, text, x, y, align, room, upright = false) {
+  context.save();
+  context.translate(x, y);
+  if (upright) context.rotate(-Math.PI / 2);
+  context.textAlign = align;
+  context.fillText(`\u2068${text}\u2069`, 0, 0, room);
+  context.restore();
+}
+
+/** Draw within a rectangle alone. */
+export function clipped(context, x, y, width, height, draw) {
+  context.save();
+  context.beginPath();
+  context.rect(x, y, width, height);
+  context.clip();
+  draw();
+  context.restore();
+}
+
+/** Stripes where there is no weight, as in tables. @param {string} ink */
+export function hatching(context, ink) {
+  const made = new OffscreenCanvas(6, 6);
+  const lines = made.getContext("2d");
+  lines.strokeStyle = ink;
+  lines.globalAlpha = 0.14;
+  for (const shift of [-6, 0, 6]) {
+    lines.moveTo(shift, 6);
+    lines.lineTo(shift + 6, 0);
+  }
+  lines.stroke();
+  return context.createPattern(made, "repeat");
 }
 
 /** However often it is asked for, once in a frame. @param {() => void} draw */
@@ -117,4 +145,13 @@ export function eachFrame(draw) {
     });
   };
   return { ask, stop: () => cancelAnimationFrame(frame) };
+}
+
+/** @type {WeakMap<object, Record<string, any>>} */
+const choices = new WeakMap();
+
+/** What was chosen in a view, kept while the page is drawn anew. @param {object} recording @param {string} view @param {any} usual */
+export function kept(recording, view, usual) {
+  if (!choices.has(recording)) choices.set(recording, {});
+  return (choices.get(recording)[view] ??= usual);
 }

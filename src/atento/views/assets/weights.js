@@ -3,18 +3,6 @@
 //
 //   weight = exp( softcap · tanh(q · k · scale / softcap) + bias − lse ), and 0 where the mask hides
 
-/**
- * One head, as it can be sent to a worker. `mask`: the keys that query i sees are the runs
- * offsets[i] … offsets[i + 1] of starts and stops. `bias`: (Tq or 1) × (Tk or 1) numbers, or one
- * for each distance, where `distance` says so.
- * @typedef {{ Tq: number, Tk: number, d: number, query: Float32Array, key: Float32Array, scale: number,
- *   softcap: number|null, lse: Float32Array,
- *   mask: {offsets: Int32Array, starts: Int32Array, stops: Int32Array}|null,
- *   bias: {distance: boolean, rows: number, cols: number, values: Float32Array}|null }} HeadWeights
- * @typedef {"mean"|"max"} Pool
- * @typedef {[number, number]} Range from the first to the one after the last
- */
-
 /** exp of these is close to the smallest normal float32; below, a weight is 0, as it is in Python. */
 const LOWEST = -87;
 
@@ -29,9 +17,9 @@ export function biasAt({ bias, Tq }, i, j) {
 }
 
 /** Whether query i may look at key j. @param {HeadWeights} head @param {number} i @param {number} j */
-export function visible({ mask }, i, j) {
+function visible({ mask }, i, j) {
   if (!mask) return true;
-  const run = firstRun(mask.stops, mask.offsets[i], mask.offsets[i + 1], j);
+  const run = firstRun(mask, i, j);
   return run < mask.offsets[i + 1] && mask.starts[run] <= j;
 }
 
@@ -74,72 +62,24 @@ function packed(source, d, from, count) {
 }
 
 /**
- * Products of a block, 4 × 4 at a time so that they stay in registers: out[r × BLOCK + c].
- * @param {Float64Array} a @param {Float64Array} b @param {number} d @param {number} rows
- * @param {number} cols @param {Float64Array} out
+ * Products of a block, 2 × 2 at a time so that they stay in registers: out[r × BLOCK + c].
+ * @param {Float64Array} a @param {Float64Array} b @param {number} d @param {number} rows @param {number} cols @param {Float64Array} out
  */
 function multiply(a, b, d, rows, cols, out) {
-  for (let r = 0; r < rows; r += 4) {
-    for (let c = 0; c < cols; c += 4) {
-      let s = 0,
-        t = 0,
-        u = 0,
-        v = 0,
-        s1 = 0,
-        t1 = 0,
-        u1 = 0,
-        v1 = 0;
-      let s2 = 0,
-        t2 = 0,
-        u2 = 0,
-        v2 = 0,
-        s3 = 0,
-        t3 = 0,
-        u3 = 0,
-        v3 = 0;
-      for (let f = 0, p = r, q = c; f < d; f++, p += BLOCK, q += BLOCK) {
-        const a0 = a[p];
-        const a1 = a[p + 1];
-        const a2 = a[p + 2];
-        const a3 = a[p + 3];
-        const b0 = b[q];
-        const b1 = b[q + 1];
-        const b2 = b[q + 2];
-        const b3 = b[q + 3];
-        s += a0 * b0;
-        t += a0 * b1;
-        u += a0 * b2;
-        v += a0 * b3;
-        s1 += a1 * b0;
-        t1 += a1 * b1;
-        u1 += a1 * b2;
-        v1 += a1 * b3;
-        s2 += a2 * b0;
-        t2 += a2 * b1;
-        u2 += a2 * b2;
-        v2 += a2 * b3;
-        s3 += a3 * b0;
-        t3 += a3 * b1;
-        u3 += a3 * b2;
-        v3 += a3 * b3;
+  for (let r = 0; r < rows; r += 2) {
+    for (let c = 0; c < cols; c += 2) {
+      let [s, t, u, v] = [0, 0, 0, 0];
+      for (let p = r, q = c, end = r + d * BLOCK; p < end; p += BLOCK, q += BLOCK) {
+        s += a[p] * b[q];
+        t += a[p] * b[q + 1];
+        u += a[p + 1] * b[q];
+        v += a[p + 1] * b[q + 1];
       }
-      const p = r * BLOCK + c;
-      out[p] = s;
-      out[p + 1] = t;
-      out[p + 2] = u;
-      out[p + 3] = v;
-      out[p + BLOCK] = s1;
-      out[p + BLOCK + 1] = t1;
-      out[p + BLOCK + 2] = u1;
-      out[p + BLOCK + 3] = v1;
-      out[p + 2 * BLOCK] = s2;
-      out[p + 2 * BLOCK + 1] = t2;
-      out[p + 2 * BLOCK + 2] = u2;
-      out[p + 2 * BLOCK + 3] = v2;
-      out[p + 3 * BLOCK] = s3;
-      out[p + 3 * BLOCK + 1] = t3;
-      out[p + 3 * BLOCK + 2] = u3;
-      out[p + 3 * BLOCK + 3] = v3;
+      const at = r * BLOCK + c;
+      out[at] = s;
+      out[at + 1] = t;
+      out[at + BLOCK] = u;
+      out[at + BLOCK + 1] = v;
     }
   }
 }
@@ -160,17 +100,17 @@ function eachPiece(head, rows, cols, fold) {
     const own = packed(head.query, d, top, high);
     for (let left = cols[0]; left < cols[1]; left += BLOCK) {
       const right = Math.min(left + BLOCK, cols[1]);
-      if (mask && !anyVisible(mask, top, high, left, right)) continue;
-      multiply(own, (keys[left] ??= packed(head.key, d, left, right - left)), d, high, right - left, out);
-      for (let r = 0; r < high; r++) {
-        const i = top + r;
+      let made = false;
+      for (let i = top; i < top + high; i++) {
         if (lse[i] === -Infinity) continue;
-        const at = r * BLOCK - left;
+        const at = (i - top) * BLOCK - left;
         const end = mask ? mask.offsets[i + 1] : 1;
-        for (let run = mask ? firstRun(mask.stops, mask.offsets[i], end, left) : 0; run < end; run++) {
+        for (let run = mask ? firstRun(mask, i, left) : 0; run < end; run++) {
           const from = mask ? Math.max(left, mask.starts[run]) : left;
           const to = mask ? Math.min(right, mask.stops[run]) : right;
           if (from >= right) break;
+          if (!made) multiply(own, (keys[left] ??= packed(head.key, d, left, right - left)), d, high, right - left, out);
+          made = true;
           weigh(head, i, from, to, out, at);
           fold(i, from, to, out, at + from);
         }
@@ -191,22 +131,15 @@ function weigh(head, i, from, to, values, at) {
   }
 }
 
-/** The first run that does not end before column j. */
-function firstRun(stops, low, high, j) {
+/** The first run of query i that does not end before column j. */
+function firstRun({ offsets, stops }, i, j) {
+  let [low, high] = [offsets[i], offsets[i + 1]];
   while (low < high) {
     const middle = (low + high) >> 1;
     if (stops[middle] <= j) low = middle + 1;
     else high = middle;
   }
   return low;
-}
-
-function anyVisible({ offsets, starts, stops }, top, high, left, right) {
-  for (let i = top; i < top + high; i++) {
-    const run = firstRun(stops, offsets[i], offsets[i + 1], left);
-    if (run < offsets[i + 1] && starts[run] < right) return true;
-  }
-  return false;
 }
 
 /** The weights of one query: (Tk). @param {HeadWeights} head @param {number} i */
@@ -219,7 +152,7 @@ export function row(head, i) {
 }
 
 /**
- * A square of cells with their mean and maximum, each of 2^zoom × 2^zoom weights from (row0, col0).
+ * A square of cells with their mean and maximum, each of 2^zoom × 2^zoom weights from (row0, col0), as `LayerRecord.tile`.
  * @param {HeadWeights} head @param {number} row0 @param {number} col0 @param {number} zoom @param {number} size
  * @returns {{rows: number, cols: number, mean: Float32Array, max: Float32Array}} fewer cells where the weights end
  */
@@ -229,10 +162,8 @@ export function bothTiles(head, row0, col0, zoom, size) {
   const cols = Math.min(size, Math.ceil((head.Tk - col0) / side));
   const sums = new Float64Array(rows * cols);
   const max = new Float32Array(rows * cols);
-  /** @returns {Range} */
   const range = (first, cells, length) => [first, Math.min(first + cells * side, length)];
-  const wide = range(col0, cols, head.Tk);
-  eachPiece(head, range(row0, rows, head.Tq), wide, (i, from, to, values, at) => {
+  eachPiece(head, range(row0, rows, head.Tq), range(col0, cols, head.Tk), (i, from, to, values, at) => {
     const first = ((i - row0) >> zoom) * cols;
     for (let j = from; j < to; j++) {
       const value = values[at + j - from];
@@ -248,30 +179,25 @@ export function bothTiles(head, row0, col0, zoom, size) {
   return { rows, cols, mean, max };
 }
 
-/**
- * As `LayerRecord.tile` in Python.
- * @param {HeadWeights} head @param {number} row0 @param {number} col0 @param {number} zoom
- * @param {number} size @param {Pool} pool
- */
-export const tile = (head, row0, col0, zoom, size, pool) => bothTiles(head, row0, col0, zoom, size)[pool];
+/** Take a pair in where it is among the largest. @param {Pair[]} list the largest first @param {Pair} one @param {number} count */
+export function takeIn(list, one, count) {
+  const size = Math.abs(one.weight);
+  if (!(size > 0) || (list.length === count && size <= Math.abs(list[count - 1].weight))) return;
+  let place = list.length;
+  while (place && Math.abs(list[place - 1].weight) < size) place--;
+  list.splice(place, 0, one);
+  if (list.length > count) list.pop();
+}
 
-/**
- * The largest weights of a rectangle, the largest first.
- * @param {HeadWeights} head @param {Range} rows @param {Range} cols @param {number} count
- */
+/** The largest weights of a rectangle, the largest first. @param {HeadWeights} head @param {Range} rows @param {Range} cols @param {number} count */
 export function strongest(head, rows, cols, count) {
-  /** @type {{row: number, col: number, weight: number}[]} */
+  /** @type {Pair[]} */
   const found = [];
-  let least = 0;
   eachPiece(head, rows, cols, (i, from, to, values, at) => {
+    const least = () => (found.length < count ? 0 : found[count - 1].weight);
     for (let j = from; j < to; j++) {
-      const value = values[at + j - from];
-      if (!(value > least)) continue;
-      let place = found.length;
-      while (place && found[place - 1].weight < value) place--;
-      found.splice(place, 0, { row: i, col: j, weight: value });
-      if (found.length > count) found.pop();
-      if (found.length === count) least = found[count - 1].weight;
+      const weight = values[at + j - from];
+      if (weight > least()) takeIn(found, { row: i, col: j, weight }, count);
     }
   });
   return found;

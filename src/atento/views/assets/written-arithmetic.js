@@ -3,229 +3,120 @@
 import { explain, largest, LARGEST } from "./arithmetic.js";
 import { colourScale, paint } from "./colours.js";
 import { element, symbol, tokenNode } from "./dom.js";
-
-/**
- * What the arithmetic must know of the page.
- * @typedef {{ words: import("./words.js").Words, run: import("./record.js").Run, tokens: import("./labels.js").Name[],
- *   keyTokens: import("./labels.js").Name[] }} Scene
- * @typedef {{ step: string, row: number, col: number }} Selection
- * @typedef {{ shown: any[], hidden: number, rest: number }} Cut
- */
+import { pressable } from "./view-parts.js";
 
 /** Steps whose rows are queries and whose columns are keys. */
 export const PAIRED = ["scores", "scaled", "capped", "biased", "masked", "weights"];
 
-/** Cells of the input and of learned maps were not computed here. @param {string} step */
-const isGiven = (step) => step === "input" || step.startsWith("weight-");
-
-/**
- * The arithmetic of a cell, and the cells that it came from.
- * @param {Scene} scene @param {Selection} selection
- * @returns {{ arithmetic: import("./arithmetic.js").Arithmetic, sources: import("./arithmetic.js").Source[] }}
- */
-export function known(scene, { step, row, col }) {
-  if (!isGiven(step)) return explain(scene.run, step, row, col);
-  const matrix =
-    step === "input" ? scene.run.input : scene.run.projections[step.slice("weight-".length)].weight;
-  return { arithmetic: { kind: "given", result: matrix.data[row * matrix.cols + col] }, sources: [] };
-}
-
 /** What the number is, in words. @param {Scene} scene @param {Selection} selection */
-export function headline(scene, { step, row, col }) {
-  const { words, tokens, keyTokens } = scene;
-  if (step.startsWith("weight-"))
-    return words.say("page.panel.weight", { row: String(row), col: String(col) });
-  if (PAIRED.includes(step)) {
-    return words.say(`page.panel.${step}`, {
-      query: tokenNode(tokens[row], 200),
-      key: tokenNode(keyTokens[col], 200),
-    });
-  }
+export function headline({ words, tokens, keyTokens }, { step, row, col }) {
+  if (step.startsWith("weight-")) return words.say("page.panel.weight", { row: String(row), col: String(col) });
   const names = step === "keys" || step === "values" ? keyTokens : tokens;
-  return words.say(`page.panel.${step}`, { token: tokenNode(names[row], 200), feature: String(col) });
+  const parts = PAIRED.includes(step)
+    ? { query: tokenNode(tokens[row], 200), key: tokenNode(keyTokens[col], 200) }
+    : { token: tokenNode(names[row], 200), feature: String(col) };
+  return words.say(`page.panel.${step}`, parts);
 }
 
 /**
  * The arithmetic as nodes.
- * @param {Scene} scene @param {Selection} selection
- * @param {boolean} all every term, however many
+ * @param {Scene} scene @param {Selection} selection @param {boolean} all every term, however many
  * @param {() => void} showAll when the reader asks for that
  * @returns {Node[]}
  */
-export function arithmeticNodes(scene, selection, all, showAll) {
-  const { words } = scene;
-  const n = words.number.full;
-  const count = words.number.count;
-  const { arithmetic } = known(scene, selection);
-  const result = element("strong", { class: "result" }, n(arithmetic.result));
+export function arithmeticNodes({ words, run, tokens, keyTokens }, { step, row, col }, all, showAll) {
+  const { full: n, count } = words.number;
+  const { arithmetic } = explain(run, step, row, col);
+  const result = element("strong.result", n(arithmetic.result));
   /** In brackets where a minus would follow a sign. @param {number} value */
   const p = (value) => (value < 0 ? `(${n(value)})` : n(value));
-  /** @param {...(Node|string)} parts */
-  const line = (...parts) => element("p", { class: "line" }, ...parts);
-  /** @param {string} key @param {Record<string, any>} [parts] */
-  const note = (key, parts) => element("p", { class: "note" }, ...words.say(key, parts));
-  /** @param {any[]} terms @returns {Cut} */
-  const whole = (terms) => ({ shown: terms, hidden: 0, rest: 0 });
-  /** That terms were left out, and the way to see them. @param {Cut} cut @param {string} key */
-  const leftOut = (cut, key) => {
-    if (!cut.hidden) return [];
-    const total = count(cut.shown.length + cut.hidden);
-    return [
-      note(key, { shown: count(LARGEST), count: total }),
-      element(
-        "button",
-        { type: "button", class: "more", onclick: showAll },
-        ...words.say("page.panel.all", { count: total }),
-      ),
-    ];
+  const line = (...parts) => element("p.line", parts);
+  const note = (key, parts) => element("p.note", words.say(`page.panel.${key}`, parts));
+  /** @param {any[]} terms @param {(term: any) => number} size @param {any} [always] @returns {Cut} */
+  const cut = (terms, size, always) => (all ? { shown: terms, hidden: 0, rest: 0 } : largest(terms, size, always));
+  /** That terms were left out, and the way to see them. @param {Cut} part @param {string} key */
+  const leftOut = ({ shown, hidden }, key) => {
+    if (!hidden) return [];
+    const total = count(shown.length + hidden);
+    const more = pressable(words.say("page.panel.all", { count: total }), showAll, { class: "more" });
+    return [note(key, { shown: count(LARGEST), count: total }), more];
+  };
+
+  /** a·b + a·b + … = result, each term tinted by what it adds. @param {Cut} part */
+  const sumOfTerms = ({ shown, hidden, rest }) => {
+    const colours = colourScale(shown.map(({ product }) => product));
+    const terms = shown.map(({ a, b, index, product }, place) => {
+      const title = words.text("page.panel.term", { feature: String(index), product: n(product) });
+      const node = element("span.term", { title }, `${place ? p(a) : n(a)}·${p(b)}`);
+      paint(node, colours, product);
+      return node;
+    });
+    if (hidden) terms.push(element("span.term.rest", words.say("page.panel.rest", { count: count(hidden), sum: p(rest) })));
+    if (arithmetic.plus !== null) terms.push(element("span.term.plus", words.say("page.panel.plus", { bias: p(arithmetic.plus) })));
+    // A sign stays with the term after it when the line breaks.
+    const signed = (sign, term) => [" ", element("span.unbroken", sign, term)];
+    return element("p.line.terms", terms.map((term, place) => (place ? signed("+ ", term) : term)), signed("= ", result));
+  };
+
+  /** One row of a table: a token, what is computed, and what comes out. */
+  const tableRow = (kind, name, text, value, colours) => {
+    const cell = element(colours ? "td.tinted" : "td", value);
+    if (colours) paint(cell, colours.scale, colours.value);
+    return element(kind, element("th", { scope: "row" }, name), element("td", text), element("td.sign", "="), cell);
+  };
+  /** Rows of keys, tinted by what they add. @param {Cut} part @param {(one: any) => number} value @param {(one: any) => string} text */
+  const shares = (heading, { shown, hidden, rest }, scale, value, text, last) => {
+    const rows = shown.map((one) => {
+      const kind = one.index === arithmetic.column ? "tr.chosen" : "tr";
+      return tableRow(kind, tokenNode(keyTokens[one.index]), text(one), n(value(one)), { scale, value: value(one) });
+    });
+    const others = () => words.say("page.panel.others", { count: count(hidden) });
+    if (hidden) rows.push(element("tr", element("th", { scope: "row", colspan: 3 }, others()), element("td", n(rest))));
+    const titles = [element("th", { scope: "col" }, words.say("page.panel.key")), element("th", { scope: "col", colspan: 3 }, heading)];
+    return element("table.shares", element("thead", element("tr", titles)), element("tbody", rows, last));
   };
 
   switch (arithmetic.kind) {
     case "dot": {
-      const cut = all ? whole(arithmetic.terms) : largest(arithmetic.terms, (term) => term.product);
-      const sum = selection.step === "output" ? outputTable(cut) : sumOfTerms(cut, arithmetic);
-      return [sum, ...leftOut(cut, "page.panel.largest")];
+      const part = cut(arithmetic.terms, ({ product }) => product);
+      if (step !== "output") return [sumOfTerms(part), ...leftOut(part, "largest")];
+      const scale = colourScale(part.shown.map(({ product }) => product));
+      const total = tableRow("tr.total", "Σ", "", result);
+      const written = ({ a, b }) => `${n(a)} × ${p(b)}`;
+      const table = shares(words.say("page.panel.weightvalue"), part, scale, ({ product }) => product, written, total);
+      return [table, ...leftOut(part, "largest")];
     }
     case "softmax": {
-      if (arithmetic.none)
-        return [line(result), note("page.panel.none", { query: tokenNode(scene.tokens[selection.row]) })];
-      const { shares, numerator, denominator, max, column } = arithmetic;
-      const cut = all ? whole(shares) : largest(shares, (share) => share.exp, shares[column]);
+      const { shares: keys, numerator, denominator, max, column, sink, none } = arithmetic;
+      if (none) return [line(result), note("none", { query: tokenNode(tokens[row]) })];
+      const part = cut(keys, ({ exp }) => exp, keys[column]);
+      const power = ({ logit }) => (logit === -Infinity ? "exp(−∞)" : `exp(${n(logit)} − ${p(max)})`);
+      const last = [
+        sink && tableRow("tr.sink", words.say("page.panel.sink"), power(sink), n(sink.exp)),
+        tableRow("tr.total", "Σ", "", n(denominator)),
+      ];
+      const scale = colourScale(keys.map(({ exp }) => exp));
       return [
         line(`${n(numerator)} / ${n(denominator)} = `, result),
-        softmaxTable(cut, arithmetic),
-        note("page.panel.max", { max: n(max) }),
-        ...leftOut(cut, "page.panel.largest.andthis"),
+        shares(["exp(", symbol("s"), " − max)"], part, scale, ({ exp }) => exp, power, last),
+        note("max", { max: n(max) }),
+        ...leftOut(part, "largest.andthis"),
       ];
     }
     case "scale":
       return [line(`${n(arithmetic.value)} × ${p(arithmetic.scale)} = `, result)];
     case "cap": {
       const { value, softcap } = arithmetic;
-      return [
-        line(`${n(softcap)} · tanh(${n(value)} / ${n(softcap)})`),
-        line(`= ${n(softcap)} · ${p(Math.tanh(value / softcap))} = `, result),
-      ];
+      const share = p(Math.tanh(value / softcap));
+      return [line(`${n(softcap)} · tanh(${n(value)} / ${n(softcap)})`), line(`= ${n(softcap)} · ${share} = `, result)];
     }
     case "bias":
       return [line(`${n(arithmetic.value)} + ${p(arithmetic.bias)} = `, result)];
     case "mask":
-      return [
-        line(`${n(arithmetic.value)} → `, result),
-        note(arithmetic.visible ? "page.panel.visible" : "page.panel.unseen"),
-      ];
+      return [line(`${n(arithmetic.value)} → `, result), note(arithmetic.visible ? "visible" : "unseen")];
     default: {
-      const { step } = selection;
-      const from = step === "input" ? ".input" : isGiven(step) ? ".weight" : "";
-      return [line(result), note(`page.panel.given${from}`)];
+      const from = step === "input" ? ".input" : step.startsWith("weight-") ? ".weight" : "";
+      return [line(result), note(`given${from}`)];
     }
-  }
-
-  /** a·b + a·b + … = result, each term tinted by what it adds. @param {Cut} cut */
-  function sumOfTerms(cut, { plus }) {
-    const colours = colourScale(cut.shown.map((term) => term.product));
-    const terms = cut.shown.map((term, place) => {
-      const title = words.text("page.panel.term", {
-        feature: String(term.index),
-        product: n(term.product),
-      });
-      const a = place ? p(term.a) : n(term.a);
-      const node = element("span", { class: "term", title }, `${a}·${p(term.b)}`);
-      paint(node, colours, term.product);
-      return node;
-    });
-    if (cut.hidden) {
-      const parts = { count: count(cut.hidden), sum: p(cut.rest) };
-      terms.push(element("span", { class: "term rest" }, ...words.say("page.panel.rest", parts)));
-    }
-    if (plus !== null)
-      terms.push(
-        element("span", { class: "term plus" }, ...words.say("page.panel.plus", { bias: p(plus) })),
-      );
-    // A sign stays with the term after it when the line breaks.
-    const line = element("p", { class: "line terms" });
-    terms.forEach((term, place) =>
-      line.append(place ? " " : "", element("span", { class: "unbroken" }, place ? "+ " : "", term)),
-    );
-    line.append(" ", element("span", { class: "unbroken" }, "= ", result));
-    return line;
-  }
-
-  /** One row of a table: a token, what is computed, and what comes out. */
-  function row(name, text, value, options = {}) {
-    const cell = element("td", {}, options.strong ?? n(value));
-    if (options.colours) {
-      cell.classList.add("tinted");
-      paint(cell, options.colours, value);
-    }
-    return element(
-      "tr",
-      { class: options.class },
-      element("th", { scope: "row" }, ...name),
-      element("td", {}, text),
-      element("td", { class: "sign" }, "="),
-      cell,
-    );
-  }
-
-  /** @param {(Node|string)[]} heading @param {HTMLElement[]} rows @param {Cut} cut @param {HTMLElement[]} last */
-  function table(heading, rows, cut, last) {
-    const others = !cut.hidden
-      ? []
-      : [
-          element(
-            "tr",
-            {},
-            element(
-              "th",
-              { scope: "row", colspan: 3 },
-              ...words.say("page.panel.others", { count: count(cut.hidden) }),
-            ),
-            element("td", {}, n(cut.rest)),
-          ),
-        ];
-    return element(
-      "table",
-      { class: "shares" },
-      element(
-        "thead",
-        {},
-        element(
-          "tr",
-          {},
-          element("th", { scope: "col" }, ...words.say("page.panel.key")),
-          element("th", { scope: "col", colspan: 3 }, ...heading),
-        ),
-      ),
-      element("tbody", {}, ...rows, ...others, ...last),
-    );
-  }
-
-  /** Weight × value for each key, and their sum. @param {Cut} cut */
-  function outputTable(cut) {
-    const colours = colourScale(cut.shown.map((term) => term.product));
-    const rows = cut.shown.map((term) =>
-      row([tokenNode(scene.keyTokens[term.index])], `${n(term.a)} × ${p(term.b)}`, term.product, {
-        colours,
-      }),
-    );
-    const total = row(["Σ"], "", arithmetic.result, { class: "total", strong: result });
-    return table(words.say("page.panel.weightvalue"), rows, cut, [total]);
-  }
-
-  /** exp(s − max) for each key and the sink, and their sum. @param {Cut} cut */
-  function softmaxTable(cut, { shares, max, sink, denominator, column }) {
-    const colours = colourScale(shares.map((share) => share.exp));
-    const power = (logit) => (logit === -Infinity ? "exp(−∞)" : `exp(${n(logit)} − ${p(max)})`);
-    const rows = cut.shown.map((share) =>
-      row([tokenNode(scene.keyTokens[share.index])], power(share.logit), share.exp, {
-        colours,
-        class: share.index === column ? "chosen" : null,
-      }),
-    );
-    const last = [row(["Σ"], "", denominator, { class: "total" })];
-    if (sink)
-      last.unshift(row(words.say("page.panel.sink"), power(sink.logit), sink.exp, { class: "sink" }));
-    return table(["exp(", symbol("s"), " − max)"], rows, cut, last);
   }
 }

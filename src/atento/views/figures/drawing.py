@@ -7,6 +7,7 @@ from atento._errors import InputError
 from atento._optional import require
 from atento.records import Explanation, Trace
 from atento.statistics import Survey
+from atento.views.doors import is_match
 from atento.views.figures.choosing import Choice, as_explanation, heads_of
 from atento.views.figures.labels import label_width, shown
 from atento.views.figures.style import (
@@ -137,7 +138,7 @@ def plot(
     that is so under ``rc_context({"svg.fonttype": "none", "pdf.fonttype": 42})``.
 
     Args:
-        record: a Trace, Explanation, Recording, layer of a recording, or Survey.
+        record: a Trace, Explanation, Recording, layer of a recording, Survey, or Match.
         kind: one of the above. By default curves for a survey, the grid for a recording of which
             no head is named, and otherwise the map.
         ax: plain matplotlib axes to draw into; their style is then the user's. Left out, a figure
@@ -170,6 +171,10 @@ def plot(
     word = figure_words(lang)
     several = tuple(head) if isinstance(head, Iterable) and not isinstance(head, str) else head
     choice = Choice(layer, several, batch, tokens, key_tokens)
+    if is_match(record):
+        from atento.explanation.of_match import explanation_of_match
+
+        record = explanation_of_match(record)
     kind = _usual_kind(record, choice) if kind is None else kind
     make, usual, own_options = _kind(kind)
     _check_options(kind, options, own_options)

@@ -1,0 +1,87 @@
+"""TrainingSettings: how long, how fast, how careful."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from atento._errors import InputError
+
+__all__ = ["TrainingSettings"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Everything that decides the steps of a training.
+
+    Args:
+        steps: how many updates.
+        batch: rows of one update.
+        accumulate: in how many parts a batch is computed, to fit into memory; the gradients are
+            added up.
+        learning_rate: the highest, reached after `warm_up` steps.
+        final_learning_rate: the last; half a cosine leads there (Loshchilov & Hutter 2017, arXiv
+            1608.03983). None: a tenth of the highest.
+        warm_up: steps of a straight climb.
+        weight_decay: of matrices; norms and biases are left alone (Loshchilov & Hutter 2019, arXiv
+            1711.05101).
+        betas: of AdamW.
+        clip: the longest gradient; longer ones are shortened to it. 0: none is.
+        evaluate_every: steps between two validations, each of which keeps a checkpoint.
+        evaluate_rows: rows of a validation.
+        patience: it ends after so many validations without a better one; None: never.
+        keep: how many checkpoints stay, beside the best model.
+        seed: of the first weights, the batches and dropout.
+        autocast: compute in bfloat16 where torch holds that to be safe.
+        compile: let `torch.compile` make the steps faster, where there is a compiler.
+
+    Raises:
+        InputError: for a value out of its range.
+    """
+
+    steps: int = 2000
+    batch: int = 12
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    final_learning_rate: float | None = None
+    warm_up: int = 100
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+    clip: float = 1.0
+    evaluate_every: int = 250
+    evaluate_rows: int = 64
+    patience: int | None = None
+    keep: int = 2
+    seed: int = 0
+    autocast: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "evaluate_every", "evaluate_rows", "keep"):
+            _within(name, getattr(self, name), _whole(getattr(self, name), 1), "a whole number ≥ 1")
+        for name in ("warm_up", "seed"):
+            _within(name, getattr(self, name), _whole(getattr(self, name), 0), "a whole number ≥ 0")
+        if self.patience is not None:
+            _within("patience", self.patience, _whole(self.patience, 1), "a whole number ≥ 1")
+        _within("batch", self.batch, self.batch % self.accumulate == 0, "a multiple of accumulate")
+        _within("learning_rate", self.learning_rate, 0 < self.learning_rate < 10, "from 0 to 10")
+        low = self.lowest_rate
+        fits = 0 <= low <= self.learning_rate
+        _within("final_learning_rate", low, fits, "from 0 to learning_rate")
+        _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < 10, "from 0 to 10")
+        _within("clip", self.clip, self.clip >= 0, "≥ 0")
+        _within("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "two below 1")
+
+    @property
+    def lowest_rate(self) -> float:
+        """The learning rate of the last step."""
+        if self.final_learning_rate is None:
+            return self.learning_rate / 10
+        return self.final_learning_rate
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _within(name: str, value: Any, fits: bool, wanted: str) -> None:
+    if not fits:
+        raise InputError(f"{name} must be {wanted}; got {value!r}.")
