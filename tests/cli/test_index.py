@@ -152,7 +152,7 @@ def test_another_embedder_is_refused(run, built):
 
 
 def test_whoever_waits_too_long_is_told(run, built, monkeypatch):
-    from atento.retrieval import locking
+    from atento import _locking as locking
 
     with monkeypatch.context() as patched:
         patched.setattr(locking, "_taken", lambda _file: False)
