@@ -10,12 +10,14 @@ from atento._errors import AtentoError
 from atento.cli.diff import diff
 from atento.cli.doctor import doctor
 from atento.cli.explain import explain
+from atento.cli.generate import generate
 from atento.cli.heads import heads
 from atento.cli.index import index
 from atento.cli.inspect import inspect
 from atento.cli.output import ReaderLeft
 from atento.cli.search import search
 from atento.cli.serve import serve
+from atento.cli.train import train
 
 __all__ = ["app", "main"]
 
@@ -40,6 +42,8 @@ app.command()(diff)
 app.command()(search)
 app.add_typer(index)
 app.command()(serve)
+app.command()(train)
+app.command()(generate)
 app.command()(doctor)
 
 # UsageError's parent: whatever typer raises about how it was called
