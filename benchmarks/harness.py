@@ -82,7 +82,7 @@ def row(
     detail: str = "",
 ) -> Row:
     """A row from repeated figures: their median decides, their extremes are shown."""
-    figures = sorted(figures)
+    figures = sorted(map(float, figures))  # NumPy's own numbers are no JSON
     middle = median(figures)
     if (at_least is None) == (at_most is None):
         raise ValueError("say either at_least or at_most")
