@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from atento.records import Explanation
     from atento.views.words import Words
 
-__all__ = ["explain"]
+__all__ = ["explain", "page_target"]
 
 # a page is written unless something else was asked for: it is where every number can be seen
 DEFAULT_PAGE = Path("attention.html")
@@ -87,7 +87,7 @@ def explain(
     from atento.views.words import choose_language, in_words_of, words
 
     word = words(choose_language(lang))
-    target = _target(out, word, no_page=no_page, as_json=as_json)
+    target = page_target(out, word, no_page=no_page, as_json=as_json)
     try:
         explanation = _explanation(
             word,
@@ -127,7 +127,7 @@ def explain(
             say(f"\n{note}\n")
 
 
-def _target(out: Path | None, word: "Words", *, no_page: bool, as_json: bool) -> Path | None:
+def page_target(out: Path | None, word: "Words", *, no_page: bool, as_json: bool) -> Path | None:
     """Where to write, checked before anything is computed; None for nowhere."""
     from atento.views.doors import FIGURES, check_figures
     from atento.views.write_file import check_writable, is_our_page

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from atento.cli.explain import _target
+from atento.cli.explain import page_target
 from atento.cli.output import say, written
 from atento.views.words import mistake
 
@@ -93,7 +93,7 @@ def search(
     if source is None:
         raise mistake(word, "search_nothing")
     _check_numbers(word, top, temperature, min_weight)
-    target = _target(out, word, no_page=False, as_json=False) if explain or out else None
+    target = page_target(out, word, no_page=False, as_json=False) if explain or out else None
     try:
         match = _match(word, text, source, key, value, embed, temperature, top, min_weight)
     except InputError as error:

@@ -132,7 +132,7 @@ class TransformerConfig:
         d, one = self.d_model, int(self.bias)
         keys = self.kv_heads * self.head_dim
         norm = d * (2 if self.norm == "layer" else 1)
-        attention = 2 * d * (d + one * 1) + 2 * keys * (d + one)
+        attention = 2 * d * (d + one) + 2 * keys * (d + one)
         wide = self.hidden_size
         forward = {
             "gelu": 2 * d * wide + one * (wide + d),

@@ -16,7 +16,7 @@ from atento._optional import require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LoadedModel", "load_model", "quiet"]
+__all__ = ["LoadedModel", "is_local", "load_model", "quiet"]
 
 CLASSES = (
     ("ForCausalLM", "AutoModelForCausalLM"),
@@ -89,7 +89,7 @@ def load_model(name: str, *, device: str = "cpu", trust_remote_code: bool = Fals
     require("transformers", "to read a model")
     _check_device(device)
     _check_directory(name)
-    options = {"trust_remote_code": trust_remote_code, "local_files_only": _local(name)}
+    options = {"trust_remote_code": trust_remote_code, "local_files_only": is_local(name)}
     with quiet():
         config = _config(name, options)
         tokenizer = _tokenizer(name, options)
@@ -132,7 +132,7 @@ def _check_directory(name: str) -> None:
     raise _mistake("model_weights", path=name)
 
 
-def _local(name: str) -> bool:
+def is_local(name: str) -> bool:
     """Whether to look on this machine alone: a directory, or the hub cannot be reached.
 
     Asked once, because transformers would try each file for half a minute.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from atento.reading.recording import Recording
 
-__all__ = ["Reading", "chunk_for", "read_tokens"]
+__all__ = ["Reading", "chunk_for", "model_inputs", "read_tokens"]
 
 MOST, FEWEST = 1024, 128
 """Tokens in a chunk, unless said otherwise."""
@@ -133,7 +133,7 @@ class _Run:
 
     def in_one_go(self) -> Reading:
         with self.steps.of(1), self.captured() as recording:
-            self.model(**_inputs(self.model, self.ids))
+            self.model(**model_inputs(self.model, self.ids))
         return Reading(recording, self.ids.shape[1], 1)
 
     def in_chunks(self, chunk: int) -> Reading | None:
@@ -206,7 +206,7 @@ def _look(model: Any, ids: Any) -> Recording:
     """The layers that a few tokens run through: their names, heads and masks."""
     from atento.reading.capturing import capture
 
-    inputs = _inputs(model, ids)
+    inputs = model_inputs(model, ids)
     with capture(model, keep="statistics", statistics=(), strict=False) as recording:
         model(**inputs)
     if len(recording):
@@ -274,7 +274,7 @@ def _reaches(cache: Any, tokens: int) -> bool:
     return hasattr(cache, "get_seq_length") and cache.get_seq_length() == tokens
 
 
-def _inputs(model: Any, ids: Any) -> dict[str, Any]:
+def model_inputs(model: Any, ids: Any) -> dict[str, Any]:
     """The arguments of a whole run."""
     inputs = {"input_ids": ids, **_last_alone(model)}
     if model.config.is_encoder_decoder:

@@ -16,7 +16,7 @@ import numpy as np
 
 from atento._errors import InputError
 from atento._optional import require
-from atento.reading.loading import _local, load_model, quiet
+from atento.reading.loading import is_local, load_model, quiet
 from atento.retrieval.embedders import hash_of
 from atento.retrieval.embedding import TextReader
 
@@ -118,7 +118,7 @@ class _Files:
         folder = Path(name).expanduser()
         self.name = name
         self._folder = folder if folder.is_dir() else None
-        self._offline = self._folder is None and _local(name)
+        self._offline = self._folder is None and is_local(name)
 
     def find(self, path: str) -> Path | None:
         """Where the file is, or None."""

@@ -121,12 +121,12 @@ class TorchReader:
         """With heads off, in one go."""
         torch = require("torch", "to read a model")
         from atento.reading.capturing import capture
-        from atento.reading.running import _inputs
+        from atento.reading.running import model_inputs
 
         stop.check()
         model = self.loaded.model
         with torch.no_grad():
-            inputs = _inputs(model, torch.tensor([ids], device=model.device))
+            inputs = model_inputs(model, torch.tensor([ids], device=model.device))
             with capture(model, strict=False, interventions=self._knocked_out(off)) as recording:
                 model(**inputs)
         for layer, head in off:

@@ -1,7 +1,8 @@
 """The exponential for kernels of Numba, and whole numbers of 32 bits.
 
 It is our own, so that LLVM turns the loop around it into vector instructions: a call per element
-would cost ten times as much. Only `kernels.py` imports this file.
+would cost ten times as much. Numba's cache on disk does not notice a change here: the files that
+import it must be touched, too.
 """
 # mypy: disallow_untyped_decorators=False
 # Numba's have no types.
