@@ -154,7 +154,8 @@ def fit_tensors(query: Any, key: Any, value: Any) -> bool:
         and isinstance(value, torch.Tensor)
         and query.dtype == key.dtype == value.dtype
         and query.device == key.device == value.device
-        and dtype_name(query) in FLOATS
+        and query.dtype.is_floating_point
+        and query.dtype.itemsize >= 2  # no float8
     )
 
 
@@ -195,11 +196,17 @@ def _check_devices(
             )
 
 
+_torch_namespace: ModuleType | None = None
+
+
 def torch_namespace() -> ModuleType:
     """PyTorch in array API terms."""
-    import array_api_compat.torch
+    global _torch_namespace  # an import statement takes longer
+    if _torch_namespace is None:
+        import array_api_compat.torch
 
-    return array_api_compat.torch
+        _torch_namespace = array_api_compat.torch
+    return _torch_namespace
 
 
 def array_device(array: Any) -> Any:

@@ -8,7 +8,7 @@ from atento._arrays import is_torch
 from atento._errors import EngineError
 from atento.equation.computed import Computed
 from atento.equation.dense import dense, dense_bias, dense_mask, equation
-from atento.equation.plan import Plan, choose
+from atento.equation.plan import Plan, choose, torch_engines
 from atento.equation.request import Request, checked_request
 from atento.records import Step, Trace
 
@@ -64,7 +64,7 @@ def attention(
 
     Returns:
         (..., Hq, Tq, dv), in the library and dtype of the inputs. Half-precision inputs are
-        accumulated in float32. With weights or log-sum-exp a tuple: output[, weights][, lse].
+        accumulated in float32. With weights or log-sum-exp a tuple: output, then weights, then lse.
 
     Raises:
         ShapeError, DTypeError, InputError, EngineError: what was expected and what came.
@@ -109,9 +109,8 @@ def attention(
 
 def _compute(request: Request, engine: str, with_lse: bool, with_weights: bool) -> Computed:
     if is_torch(request.query):
-        from atento.equation import on_torch
-
-        return on_torch.compute(request, engine, with_lse, with_weights)
+        computed: Computed = torch_engines().compute(request, engine, with_lse, with_weights)
+        return computed
     if engine == "dense":
         return dense(request, with_lse, with_weights)
     from atento.equation.streaming import stream
@@ -162,9 +161,7 @@ def trace(
         )
     steps = equation(request)
     if is_torch(request.query):
-        from atento.equation.on_torch import without_autocast
-
-        with without_autocast(request.query.device.type):
+        with torch_engines().without_autocast(request.query.device.type):
             return Trace(tuple(steps), _parameters(request))
     return Trace(tuple(map(_frozen, steps)), _parameters(request))
 

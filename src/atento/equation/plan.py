@@ -2,16 +2,33 @@
 
 from dataclasses import dataclass
 from math import prod
+from types import ModuleType
 
 from atento._arrays import is_numpy, is_torch, library_name
 from atento._errors import EngineError
 from atento.equation.request import Request
 
-__all__ = ["ENGINES", "SMALL", "Plan", "choose"]
+__all__ = ["ENGINES", "SMALL", "Plan", "choose", "torch_engines"]
 
 ENGINES = ("auto", "dense", "streaming", "fused")
 SMALL = 2**18
 """Weights up to this count are computed whole: blocks and threads would not pay (benchmarks)."""
+
+
+_torch_engines: ModuleType | None = None
+
+
+def torch_engines() -> ModuleType:
+    """The engines for torch, loaded with the first tensor.
+
+    An import statement finds what is loaded too, but takes as long as a check of all arguments.
+    """
+    global _torch_engines
+    if _torch_engines is None:
+        from atento.equation import on_torch
+
+        _torch_engines = on_torch
+    return _torch_engines
 
 
 @dataclass(frozen=True)
@@ -33,9 +50,8 @@ def choose(request: Request, engine: str) -> tuple[str, str]:
     if engine == "dense":
         return ("dense", "asked for")
     if is_torch(request.query):
-        from atento.equation.on_torch.plan import plan_torch
-
-        return plan_torch(request, engine)
+        chosen: tuple[str, str] = torch_engines().plan_torch(request, engine)
+        return chosen
     library = library_name(request.query)
     if engine == "fused":
         raise EngineError(

@@ -107,6 +107,7 @@ def checked_request(
     xp: ModuleType
     if fit_tensors(query, key, value):
         xp, device = torch_namespace(), query.device
+        compute_dtype = xp.float32 if query.dtype.itemsize == 2 else query.dtype
     else:
         query, key, value = (
             as_float_array(name, array)
@@ -114,9 +115,9 @@ def checked_request(
         )
         xp, device = common_namespace(query=query, key=key, value=value)
         _check_dtypes(query, key, value)
+        compute_dtype = xp.float32 if dtype_name(query) in HALVES else query.dtype
     if not _shapes_fit(query.shape, key.shape, value.shape):
         _refuse_shapes(query, key, value)
-    compute_dtype = xp.float32 if dtype_name(query) in HALVES else query.dtype
     if mask is not None or bias is not None:
         shape = (*query.shape[:-1], key.shape[-2])
         if mask is not None:

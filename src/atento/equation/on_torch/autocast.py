@@ -10,7 +10,8 @@ __all__ = ["autocast_is_on", "without_autocast"]
 
 def autocast_is_on(device: str) -> bool:
     """Whether ``torch.autocast`` changes dtypes on this kind of device now."""
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    known = device == "cpu" or torch.amp.is_autocast_available(device)
+    return known and torch.is_autocast_enabled(device)
 
 
 def without_autocast(device: str) -> AbstractContextManager[Any]:

@@ -17,7 +17,7 @@ SMALL = 2**14
 
 def fuse(request: Request, with_lse: bool) -> Computed:
     """Output, and log-sum-exp where it is asked for."""
-    device = request.query.device.type
+    device = request.device.type
     if not request.opaque and (with_lse or (device == "cpu" and _needs_gradients(request))):
         return stream(request)  # the same kernel in one piece, keeping the log-sum-exp
     query, key, value = request.query, request.key, request.value
@@ -25,8 +25,9 @@ def fuse(request: Request, with_lse: bool) -> Computed:
     if lifted:
         query, key, value = query[None], key[None], value[None]
     causal = is_causal(request.mask)
+    grouped = query.shape[-3] != key.shape[-3]
     output = scaled_dot_product_attention(
-        query, key, value, is_causal=causal, scale=request.scale, enable_gqa=request.group > 1
+        query, key, value, is_causal=causal, scale=request.scale, enable_gqa=grouped
     )
     # Within a block of the kernel 0 · NaN reaches queries that may not see it.
     suspect = causal and not request.opaque and device == "cpu"
