@@ -237,6 +237,19 @@ def test_random_numbers_and_gradients_are_as_before():
     assert all(p.grad is None for p in family.model.parameters())
 
 
+@pytest.mark.parametrize("captured_in", [torch.bfloat16, None])
+def test_runs_again_in_the_autocast_that_it_was_captured_in(captured_in):
+    family = FAMILIES["gpt2"]()
+    with torch.autocast("cpu", captured_in, enabled=captured_in is not None):
+        recording = recorded(family.model, **family.inputs)
+        logits = run(family.model, [KnockOut(0, 0)], **family.inputs).logits
+    now = None if captured_in else torch.bfloat16  # the other way round
+    with torch.autocast("cpu", now, enabled=now is not None):
+        effect = recording.effect(KnockOut(0, 0), token=17, position=3)
+    assert logits.dtype is (captured_in or torch.float32)
+    assert effect.after.logit == pytest.approx(logits[0, 3, 17].item(), abs=1e-6)
+
+
 def test_a_cache_that_was_empty_is_left_out():
     family = llama()
     cache = transformers.DynamicCache(config=family.model.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,6 +54,8 @@ class Origin:
         self.kwargs = {k: v for k, v in kwargs.items() if not _is_cache(k, v)}
         self._versions = [(each, _version(each)) for each in _tensors((args, self.kwargs))]
         self.why_not: str | None = None
+        kinds = {"cpu", *(each.device.type for each in root.parameters())}
+        self._autocast = {kind: _autocast_dtype(kind) for kind in sorted(kinds)}
 
     @property
     def root(self) -> torch.nn.Module:
@@ -67,6 +70,16 @@ class Origin:
     def module(self) -> torch.nn.Module:
         """The module that was called."""
         return _there(self._module)
+
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Autocast as it was when the model was called: on, with its dtype, or off."""
+        with ExitStack() as stack:
+            for kind, dtype in self._autocast.items():
+                on = dtype is not None
+                if on or _autocast_dtype(kind) is not None:
+                    stack.enter_context(torch.autocast(kind, dtype=dtype, enabled=on))
+            yield
 
     def effect(self, recording: Recording, *asked: Any) -> Effect:
         """The effect of interventions; see `Recording.effect`."""
@@ -160,6 +173,12 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
         for each in value:
             if each is not value:
                 yield from _tensors(each)
+
+
+def _autocast_dtype(kind: str) -> torch.dtype | None:
+    """What autocast makes of float32 on this kind of device; None where it is off."""
+    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if on else None
 
 
 def _version(tensor: torch.Tensor) -> int | None:

@@ -19,7 +19,9 @@ def run_again(
     there: Iterable[str] = (),
     call: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
 ) -> Any:
-    """The model's output, without gradients; random numbers are those of each other run.
+    """The model's output, without gradients, under the autocast that it was captured under.
+
+    Random numbers are those of each other run.
 
     Args:
         origin: the model, and what it was called with.
@@ -35,7 +37,8 @@ def run_again(
     args, kwargs = (origin.args, origin.kwargs) if call is None else call
     model = origin.module
     devices = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(sorted(devices)), only(changing), torch.no_grad():
+    as_it_was = origin.autocast()
+    with torch.random.fork_rng(sorted(devices)), only(changing), as_it_was, torch.no_grad():
         output = model(*args, **kwargs)
     changing.applying.check_all_met(there or changing.seen)
     return output
