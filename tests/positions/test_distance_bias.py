@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atento import DTypeError, InputError, ShapeError
+from atento import DTypeError, InputError, ShapeError, attention
 from atento.positions import DistanceBias
 
 
@@ -95,3 +95,30 @@ def test_it_prints_short():
     assert repr(DistanceBias(np.zeros((3, 17)), (7, 11))) == (
         "DistanceBias(values (3, 17), lengths=(7, 11))"
     )
+
+
+@pytest.mark.parametrize("engine", ["dense", "streaming"])
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+def test_attention_takes_one_as_its_bias(kind, engine):
+    rng = np.random.default_rng(5)
+    query, key, value = (kind(rng.standard_normal((2, 3, T, 5))) for T in (7, 11, 11))
+    bias = DistanceBias(kind(rng.standard_normal((3, 17)).astype(np.float32)), (7, 11))
+    dense = bias.dense()
+    wide = dense.double() if kind is torch.tensor else dense.astype(float)
+    found = attention(query, key, value, bias=bias, engine=engine)
+    np.testing.assert_allclose(found, attention(query, key, value, bias=wide), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("bias", "error", "text"),
+    [
+        (DistanceBias(np.zeros(16), (7, 10)), ShapeError, r"lengths must be \(7, 11\)"),
+        (DistanceBias(np.zeros((2, 17)), (7, 11)), ShapeError, r"broadcast to \(3,\)"),
+        (DistanceBias(np.zeros((1, 1, 17)), (7, 11)), ShapeError, r"broadcast to \(3,\)"),
+        (DistanceBias(torch.zeros(17), (7, 11)), DTypeError, "is a torch array and query a numpy"),
+    ],
+)
+def test_one_that_does_not_fit_is_refused(bias, error, text):
+    query, key = np.ones((3, 7, 5)), np.ones((3, 11, 5))
+    with pytest.raises(error, match=text):
+        attention(query, key, key, bias=bias)

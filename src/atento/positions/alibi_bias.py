@@ -122,6 +122,9 @@ def alibi_slopes(num_heads: int) -> npt.NDArray[np.float64]:
     For other head counts, as in the paper's own code: the slopes for the next lower power of 2,
     then every other one of those for the next higher.
 
+    Args:
+        num_heads: n.
+
     Returns:
         (head,), NumPy float64.
 

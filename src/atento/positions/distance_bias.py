@@ -1,11 +1,12 @@
 """DistanceBias: a bias that depends on nothing but the distance from query to key."""
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from atento._errors import ShapeError
 from atento.positions.checks import whole_number
-from atento.positions.namespace import as_float_array, namespace_of
+from atento.positions.namespace import as_float_array, check_with_query, namespace_of
 
 __all__ = ["DistanceBias"]
 
@@ -50,6 +51,30 @@ class DistanceBias:
                 f"(Tq + Tk − 1), and the last axis of values holds one number for each; got "
                 f"values {tuple(self.values.shape)}."
             )
+
+    def bind(
+        self, shape: tuple[int, ...], xp: ModuleType, device: Any, dtype: Any
+    ) -> "DistanceBias":
+        """The same bias in this dtype, for weights of this shape (..., head, query, key).
+
+        Raises:
+            ShapeError: when it is for other lengths, or its leading axes do not broadcast.
+            DTypeError: when the values are of another library, or on another device.
+        """
+        own, leading = tuple(self.values.shape[:-1]), shape[:-2]
+        fits = len(own) <= len(leading) and all(
+            size in (1, other) for size, other in zip(own[::-1], leading[::-1], strict=False)
+        )
+        if tuple(self.lengths) != tuple(shape[-2:]) or not fits:
+            raise ShapeError(
+                f"{self!r} does not fit weights of shape {tuple(shape)}: lengths must be "
+                f"{tuple(shape[-2:])}, and the axes of values before the last broadcast to "
+                f"{tuple(leading)}."
+            )
+        check_with_query("DistanceBias: values", self.values, xp, device)
+        if self.values.dtype == dtype:
+            return self
+        return DistanceBias(xp.astype(self.values, dtype), self.lengths)
 
     def tile(self, rows: range, cols: range) -> Any:
         """The bias of one block: (..., len(rows), len(cols)), in memory of that order.

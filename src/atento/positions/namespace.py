@@ -8,7 +8,14 @@ import numpy as np
 from atento._arrays import FLOATS, HALVES, dtype_name, is_numpy, is_torch, torch_namespace
 from atento._errors import DTypeError
 
-__all__ = ["as_array", "as_float_array", "library_of", "namespace_of", "table_dtype"]
+__all__ = [
+    "as_array",
+    "as_float_array",
+    "check_with_query",
+    "library_of",
+    "namespace_of",
+    "table_dtype",
+]
 
 
 def namespace_of(array: Any) -> ModuleType:
@@ -53,6 +60,25 @@ def as_float_array(what: str, array: Any) -> Any:
             "Convert it to float32 or float64 first."
         )
     return array
+
+
+def check_with_query(what: str, array: Any, xp: ModuleType, device: Any) -> None:
+    """See that an array can be computed with queries of this library, on this device.
+
+    Raises:
+        DTypeError: when it is of another library, or on another device.
+    """
+    own = library_of(namespace_of(array))
+    if own != library_of(xp):
+        raise DTypeError(
+            f"{what} is a {own} array and query a {library_of(xp)} array: "
+            "all must come from one library. Convert one of them."
+        )
+    if own != "numpy" and array.device != device:
+        raise DTypeError(
+            f"{what} is on {array.device} and query on {device}: "
+            "all must be on one device. Move one of them."
+        )
 
 
 def table_dtype(xp: ModuleType, array: Any) -> Any:

@@ -34,6 +34,12 @@ class Rotary:
 
     The arguments are those of `rotary`.
 
+    Args:
+        base: slower turns from feature pair to feature pair, down to about 1 / base.
+        interleaved: whether a pair is two neighbours (GPT-J), or one of each half (Llama).
+        rotary_dim: how many features are turned; None: all.
+        scaling: for texts longer than those of the training.
+
     >>> x = np.array([[1.0, 0.0], [1.0, 0.0]])
     >>> Rotary().rotate(x).round(4)
     array([[1.    , 0.    ],
@@ -144,7 +150,8 @@ def rotary_frequencies(
             float64 when left out.
 
     Returns:
-        The table (r/2,), and what cosines and sines are multiplied with (1.0 except in YaRN).
+        The table (feature pair,), and what cosines and sines are multiplied with: 1.0 except in
+        YaRN.
 
     Raises:
         ShapeError: when rotary_dim is not even.

@@ -26,6 +26,9 @@ __all__ = [
 class LinearScaling:
     """Every turn is ``factor`` times slower: positions are squeezed into the trained length.
 
+    Args:
+        factor: how many times slower.
+
     Source: Chen et al. 2023 (arXiv 2306.15595), section 2.3.
 
     >>> LinearScaling(factor=4.0)
@@ -55,7 +58,14 @@ class DynamicNTKScaling:
     So the table depends on the text: a key that was turned (and cached) when the text was shorter
     is not turned as it would be now.
 
+    Args:
+        factor: how much more room there is for each token beyond the original length.
+        original_length: the length of the training.
+
     Source: bloc97 and emozilla 2023; Peng et al. 2023 (arXiv 2309.00071), appendix B.1.
+
+    >>> DynamicNTKScaling(factor=2.0, original_length=4096)
+    DynamicNTKScaling(factor=2.0, original_length=4096)
     """
 
     factor: float
@@ -101,6 +111,13 @@ class YarnScaling:
         truncate: the ramp begins and ends at whole feature pairs.
 
     Source: Peng et al. 2023 (arXiv 2309.00071), sections 3.2 to 3.4.
+
+    >>> import numpy as np
+    >>> from atento.positions import rotary
+    >>> x = np.ones((2, 4))
+    >>> scaling = YarnScaling(factor=4.0, original_length=2048)
+    >>> rotary(x, scaling=scaling).shape
+    (2, 4)
     """
 
     factor: float
@@ -168,6 +185,15 @@ class Llama3Scaling:
     above ``original_length / low_freq_factor`` it is slowed down in full.
 
     Source: Grattafiori et al. 2024 (arXiv 2407.21783), section 3.4.2; the numbers in Meta's code.
+
+    >>> import numpy as np
+    >>> from atento.positions import rotary
+    >>> x = np.ones((2, 4))
+    >>> scaling = Llama3Scaling(
+    ...     factor=8.0, original_length=8192, low_freq_factor=1.0, high_freq_factor=4.0
+    ... )
+    >>> rotary(x, scaling=scaling).shape
+    (2, 4)
     """
 
     factor: float

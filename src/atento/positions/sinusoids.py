@@ -18,6 +18,9 @@ __all__ = ["Sinusoidal", "sinusoidal"]
 class Sinusoidal:
     """Sinusoidal positions with their base fixed: what modules take as ``position=``.
 
+    Args:
+        base: the longest wave is about 2π · base tokens.
+
     Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.5.
 
     >>> Sinusoidal().embed(np.zeros((2, 4))).round(4)

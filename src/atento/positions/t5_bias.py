@@ -9,7 +9,7 @@ from atento._arrays import dtype_name
 from atento._errors import DTypeError, InputError, ShapeError
 from atento.positions.checks import lengths, whole_number
 from atento.positions.distance_bias import DistanceBias
-from atento.positions.namespace import as_array, as_float_array, library_of, namespace_of
+from atento.positions.namespace import as_array, as_float_array, check_with_query, namespace_of
 from atento.positions.rule_shape import distances, per_head
 
 __all__ = ["RelativeBias", "relative_bias", "relative_buckets"]
@@ -68,17 +68,7 @@ class RelativeBias:
             DTypeError: when the table is of another library, or on another device.
         """
         num_buckets, num_heads = self.table.shape
-        own = library_of(namespace_of(self.table))
-        if own != library_of(xp):
-            raise DTypeError(
-                f"the table of RelativeBias is a {own} array and query a {library_of(xp)} array: "
-                "all must come from one library. Convert one of them."
-            )
-        if own != "numpy" and self.table.device != device:
-            raise DTypeError(
-                f"the table of RelativeBias is on {self.table.device} and query on {device}: "
-                "all must be on one device. Move one of them."
-            )
+        check_with_query("the table of RelativeBias", self.table, xp, device)
         *_, Tq, Tk = shape
         offset = key_offset(self, self.align, Tq, Tk)
         buckets = relative_buckets(
