@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from atento.masks import Causal, Explicit, Rule, Window
+from atento.reading.key_runs import runs_of
 from atento.reading.layer import LayerRecord
 from atento.reading.pyramid import overview_statistic
 from atento.reading.recording import Recording
 from atento.server import record as record_module
-from atento.server.record import ServedRecord, interval_of
+from atento.server.record import ServedRecord
 from atento.server.tile_pools import both_pools
 from atento.statistics import survey
-from atento.views.mask_runs import runs_of
 
 TYPES = {"u1": np.uint8, "i4": np.int32, "f4": np.float32}
 
@@ -117,30 +117,7 @@ def test_pictures_and_strips_are_those_of_the_record(monkeypatch):
             np.testing.assert_array_equal(whole, layer.tile(3, 0, 0, 0, 1024, "max"))
 
 
-ALIGNED = [
-    Causal("end"),
-    Window(left=3, right=2, align="end"),
-    Window(left=0, right=0, align="start"),
-    Causal("end") & Window(left=4, align="end"),
-]
-
-
-@pytest.mark.parametrize(
-    ("mask", "lengths"),
-    [
-        (Causal(), (19, 19)),
-        *((mask, lengths) for mask in ALIGNED for lengths in ((19, 19), (7, 19))),
-    ],
-)
-def test_intervals_are_what_the_mask_says_pair_by_pair(mask, lengths):
-    bound = mask.bind((1, 1, *lengths))
-    first, stop = interval_of(bound, *lengths)
-    keys = np.arange(lengths[1])
-    seen = (keys >= first[:, None]) & (keys < stop[:, None])
-    np.testing.assert_array_equal(seen, bound.dense(*lengths))
-
-
-def test_the_runs_of_an_interval_are_those_that_the_page_of_a_file_has():
+def test_the_runs_of_a_mask_are_those_that_the_page_of_a_file_has():
     recording = made(mask=Causal() & Window(left=4))
     served = ServedRecord(recording)
     runs = runs_of(recording[0].mask.at(()), 37, 37)
@@ -208,7 +185,6 @@ def test_half_a_character_is_read_and_told(served):
 
 
 def test_a_mask_of_too_many_runs_is_told(served, monkeypatch):
-    monkeypatch.setattr("atento.views.mask_runs.MOST_RUNS", 10)
     monkeypatch.setattr(record_module, "runs_of", lambda *_: None)
     recording = made(mask=Rule(rule))
     from atento.server.readings import HeldReading
@@ -218,14 +194,6 @@ def test_a_mask_of_too_many_runs_is_told(served, monkeypatch):
     answer = served.ask(f"/api/readings/{name}/arrays/{told['masks'][0]['runs']}")
     assert answer.status == 422
     assert "too broken for the page" in answer.json()["error"]
-
-
-def test_mistakes_are_told_in_the_language_of_the_page(served):
-    spanish = (("accept-language", "es"),)
-    answer = served.ask("/api/readings", {"text": "one " * 200}, headers=spanish)
-    assert answer.json() == {
-        "error": "El modelo lee como mucho 128 tokens y el texto tiene 200. Acórtalo."
-    }
 
 
 def test_what_comes_next_is_told_before_and_after(served):

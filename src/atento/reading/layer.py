@@ -199,6 +199,18 @@ class LayerRecord(Pictured):
                 raise self._not_served(pyramid, row0, col0, zoom)
         return pooled(self._head(batch, head), row0, col0, zoom, shape, pool)
 
+    def head_weights(self, head: int, batch: int = 0) -> HeadWeights:
+        """The weights of one head, not computed yet: for whoever folds them strip by strip.
+
+        Args:
+            head: as in `weights`.
+            batch: as in `weights`.
+
+        Raises:
+            InputError: as in `weights`.
+        """
+        return self._head(*self._index(batch, head))
+
     def patch_weights(
         self, head: int, query: int | Sequence[int], batch: int = 0
     ) -> npt.NDArray[Any]:

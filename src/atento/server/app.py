@@ -11,17 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from atento._errors import AtentoError, InputError
+from atento._errors import AtentoError
 from atento.equation.blas import one_blas_thread
 from atento.reading.layer import LayerRecord
 from atento.reading.recording import Recording
 from atento.server.guard import Guard
+from atento.server.mistakes import language_of, said_of, wrong
 from atento.server.parameters import choice, heads_off, number, real, text_of, whole
 from atento.server.readers import Reader, predictions
 from atento.server.readings import HeldReading, Readings, UnknownReadingError
 from atento.server.tile_pools import both_pools
 from atento.server.work import BusyError, GoneError, Stop, StoppedError, Workshop
-from atento.views.words import in_words_of, words
 
 __all__ = ["make_app"]
 
@@ -96,10 +96,9 @@ def _told(status: int) -> Callable[[Request, Exception], Response]:
 
 def _in_words(request: Request, error: Exception) -> str:
     """The error in the language that the page speaks, where there are words for it."""
-    spanish = request.headers.get("accept-language", "").lower().startswith("es")
-    if isinstance(error, InputError):
-        return str(in_words_of(words("es" if spanish else "en"), error))
-    return str(error)
+    accepted = request.headers.get("accept-language", "")
+    lang = language_of(request.query_params.get("lang"), accepted)
+    return said_of(error, lang) if isinstance(error, AtentoError) else str(error)
 
 
 def _nobody(_: Request, error: Exception) -> Response:
@@ -162,7 +161,7 @@ class _Answers:
         held, place = self.readings_held[request.path_params["name"]], request.path_params["place"]
         record = await self.workshop.run(request, lambda _: held.record)
         if place >= len(record.makers):
-            raise InputError(f"there is no array {place}: there are {len(record.makers)}.")
+            raise wrong("no_array", place=place, count=len(record.makers))
         array = await self.workshop.run(request, lambda _: record.array(place))
         return _typed(array)
 
@@ -194,7 +193,7 @@ class _Answers:
         row = whole(asked, "row", 0, layer.queries - 1)
         col = whole(asked, "col", 0, layer.keys - 1)
         if layer.query is None or layer.key is None:
-            raise InputError("the queries and keys of this reading were not kept.")
+            raise wrong("not_kept")
         at = layer.head_numbers.index(head)
         query = np.asarray(layer.query[0, at, row], np.float64)
         key = np.asarray(layer.key[0, at // (layer.heads // layer.key.shape[1]), col], np.float64)
@@ -249,10 +248,10 @@ class _Answers:
         recording = self.readings_held[request.path_params["name"]].recording
         layer, head = request.path_params["layer"], request.path_params["head"]
         if layer >= len(recording):
-            raise InputError(f"there is no layer {layer}: there are 0 to {len(recording) - 1}.")
+            raise wrong("no_layer", layer=layer, last=len(recording) - 1)
         record = recording[layer]
         if head not in record.head_numbers:
-            raise InputError(f"there is no head {head} in layer {record.layer}.")
+            raise wrong("no_head", head=head, layer=record.layer)
         return record, head
 
 
@@ -260,9 +259,9 @@ async def _body(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError):
-        raise InputError("the body is not JSON.") from None
+        raise wrong("body_no_json") from None
     if not isinstance(body, dict):
-        raise InputError("the body must be a JSON object.")
+        raise wrong("body_no_object")
     return body
 
 

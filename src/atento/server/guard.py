@@ -11,6 +11,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
+from atento.server.mistakes import language_of, say
+
 __all__ = ["MOST_BYTES", "Guard", "hosts_of"]
 
 MOST_BYTES = 2**20
@@ -67,32 +69,31 @@ class Guard:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _headers(scope)
         refused = self._misplaced(scope, headers)
+        lang = _language(scope, headers)
         if refused is not None:
-            await _refuse(send, *refused)
+            await _refuse(send, *refused, lang)
         elif self._brings_token(scope):
             cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/"
             await _respond(send, 303, "", [("location", "/"), ("set-cookie", cookie)])
         elif not self._knows_token(headers):
-            await _refuse(
-                send, 401, "This page needs its token: open the address that atento serve printed."
-            )
+            await _refuse(send, 401, "token", lang)
         else:
-            await self._with_limit(scope, receive, send, headers)
+            await self._with_limit(scope, receive, send, headers, lang)
 
     def _misplaced(self, scope: Scope, headers: dict[str, list[str]]) -> tuple[int, str] | None:
-        """Why the request is not one of this server's own page, if it is not."""
+        """Status and sentence by name, where the request is not of this server's own page."""
         if headers.get("host", [""]) not in [[host] for host in self.hosts]:
-            return 421, "This server answers to 127.0.0.1 alone."
+            return 421, "host"
         if any(origin not in self.origins for origin in headers.get("origin", [])):
-            return 403, "Requests of other pages are not answered."
+            return 403, "origin"
         if any(site not in ("same-origin", "none") for site in headers.get("sec-fetch-site", [])):
-            return 403, "Requests of other pages are not answered."
+            return 403, "origin"
         method = scope["method"]
         if method not in ("GET", "HEAD", "POST"):
-            return 405, "GET, HEAD and POST are answered."
+            return 405, "method"
         kind = headers.get("content-type", [""])[0].partition(";")[0].strip().lower()
         if method == "POST" and kind != "application/json":
-            return 415, "The body must be JSON: content-type application/json."
+            return 415, "media"
         return None
 
     def _brings_token(self, scope: Scope) -> bool:
@@ -122,13 +123,13 @@ class Guard:
         return hmac.compare_digest(given.encode("utf-8", "replace"), self.token.encode())
 
     async def _with_limit(
-        self, scope: Scope, receive: Receive, send: Send, headers: dict[str, list[str]]
+        self, scope: Scope, receive: Receive, send: Send, headers: dict[str, list[str]], lang: str
     ) -> None:
         """Hand on, as long as the body stays within its limit."""
         said = headers.get("content-length", ["0"])[0]
         short = said.isascii() and said.isdigit() and len(said) <= 15
         if not short or int(said) > self.most_bytes:
-            await _refuse(send, 413, _too_long(self.most_bytes))
+            await _refuse(send, 413, "body_long", lang, most=self.most_bytes)
             return
         came = 0
         started = False
@@ -150,15 +151,11 @@ class Guard:
             await self.app(scope, counted, noted)
         except _TooLongError:
             if not started:
-                await _refuse(send, 413, _too_long(self.most_bytes))
+                await _refuse(send, 413, "body_long", lang, most=self.most_bytes)
 
 
 class _TooLongError(Exception):
     """A body went past its limit while it came."""
-
-
-def _too_long(most: int) -> str:
-    return f"The body of a request may have {most:,} bytes at most."
 
 
 def _headers(scope: Scope) -> dict[str, list[str]]:
@@ -184,8 +181,19 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-async def _refuse(send: Send, status: int, why: str) -> None:
-    await _respond(send, status, f"{why}\n", [("content-type", "text/plain; charset=utf-8")])
+def _language(scope: Scope, headers: dict[str, list[str]]) -> str:
+    """In which a refusal is written."""
+    query = scope.get("query_string", b"").decode("latin-1")
+    try:
+        asked = parse_qs(query, max_num_fields=8).get("lang", [])
+    except ValueError:
+        asked = []
+    return language_of(asked[0] if asked else None, headers.get("accept-language", [""])[0])
+
+
+async def _refuse(send: Send, status: int, name: str, lang: str, **facts: object) -> None:
+    text = f"{say(lang, name, **facts)}\n"
+    await _respond(send, status, text, [("content-type", "text/plain; charset=utf-8")])
 
 
 async def _respond(send: Send, status: int, text: str, headers: Iterable[tuple[str, str]]) -> None:

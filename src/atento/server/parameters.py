@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from atento._errors import InputError
+from atento.server.mistakes import wrong
 
 __all__ = ["MOST_CHARACTERS", "choice", "heads_off", "number", "real", "text_of", "whole"]
 
@@ -17,14 +17,12 @@ def whole(
     """A whole number out of a query or a body."""
     value = given.get(name, default)
     if value is None:
-        raise InputError(f"{name} is missing: a whole number from {least} to {most}.")
+        raise wrong("missing", parameter=name, least=least, most=most)
     if isinstance(value, str) and len(value) < 20 and value.isascii():
         digits = value.removeprefix("-")
         value = int(value) if digits.isdigit() else value
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise InputError(
-            f"{name} must be a whole number from {least} to {most}; got {_short(value)}."
-        )
+        raise wrong("whole", parameter=name, least=least, most=most, came=_short(value))
     return value
 
 
@@ -33,7 +31,7 @@ def real(given: Mapping[str, Any], name: str, least: float, most: float, default
     value = given.get(name, default)
     fits = isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
     if not fits:
-        raise InputError(f"{name} must be a number from {least} to {most}; got {_short(value)}.")
+        raise wrong("real", parameter=name, least=least, most=most, came=_short(value))
     return float(value)
 
 
@@ -41,7 +39,7 @@ def choice(given: Mapping[str, Any], name: str, among: tuple[str, ...]) -> str:
     """One of some words; the first where nothing is said."""
     value = given.get(name, among[0])
     if value not in among:
-        raise InputError(f"{name} must be one of {', '.join(among)}; got {_short(value)}.")
+        raise wrong("choice", parameter=name, among=", ".join(among), came=_short(value))
     return str(value)
 
 
@@ -49,11 +47,9 @@ def text_of(given: Mapping[str, Any]) -> str:
     """The text that is to be read."""
     text = given.get("text")
     if not isinstance(text, str) or not text.strip():
-        raise InputError("text is missing: write a sentence.")
+        raise wrong("text_missing")
     if len(text) > MOST_CHARACTERS:
-        raise InputError(
-            f"the text has {len(text):,} characters; {MOST_CHARACTERS:,} are read at most here."
-        )
+        raise wrong("text_long", came=len(text), most=MOST_CHARACTERS)
     return text
 
 
@@ -71,7 +67,7 @@ def heads_off(given: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
         )
     )
     if not fits:
-        raise InputError("off must be a list of pairs [layer, head] of whole numbers.")
+        raise wrong("heads_off")
     return tuple(sorted({(layer, head) for layer, head in pairs}))
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from atento._errors import InputError
+from atento.server.mistakes import wrong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from atento.embedded.model import LayerRun, Mini
     from atento.embedded.tokenizer import Encoding
@@ -74,6 +75,7 @@ class MiniReader:
         from atento.embedded.recording import record_mini
 
         encoding = self._encoded(text)
+        self._check_heads(off)
         run = self.mini.run(encoding.ids, off=off)
         stop.check()
         recording = record_mini(self.mini, encoding.ids, run=run)
@@ -87,7 +89,7 @@ class MiniReader:
         encoding = self._encoded(text)
         ids = list(encoding.ids)
         layer, head = options["watch"]
-        self.mini.checked_heads([(layer, head)])
+        self._check_heads([*off, (layer, head)])
         rng = np.random.default_rng(options["seed"])
         first: dict[str, Any] = {"tokens": list(encoding.tokens)}
         for _ in range(min(options["tokens"], self.mini.context - len(ids))):
@@ -105,6 +107,13 @@ class MiniReader:
     def text_of(self, token: int) -> str:
         """As `Reader.text_of`."""
         return self.mini.tokenizer.text_of(token)
+
+    def _check_heads(self, pairs: Iterable[tuple[int, int]]) -> None:
+        layers, heads = self.mini.num_layers, self.mini.num_heads
+        for layer, head in pairs:
+            if layer >= layers or head >= heads:
+                last = {"last_layer": layers - 1, "last_head": heads - 1}
+                raise wrong("no_head_of_mini", layer=layer, head=head, **last)
 
     def _encoded(self, text: str) -> Encoding:
         encoding = self.mini.tokenizer.encode(text)

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from atento._errors import AtentoError
+from atento.server.mistakes import say
 
 if TYPE_CHECKING:
     from atento.reading.recording import Recording
@@ -82,7 +83,7 @@ class Readings:
             if name in self._pinned:
                 return self._pinned[name]
             if name not in self._held:
-                raise UnknownReadingError("That reading is not held any longer: read it again.")
+                raise UnknownReadingError(say("en", "reading_gone"), name="reading_gone")
             self._held.move_to_end(name)
             return self._held[name]
 

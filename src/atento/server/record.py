@@ -13,19 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from atento._errors import InputError
-from atento.masks.band import Band
-from atento.masks.mask import Both
+from atento.reading.key_runs import runs_of
 from atento.reading.layer import LayerRecord
 from atento.reading.recording import Recording
-from atento.reading.stored_masks import Intervals
-from atento.views.mask_runs import runs_of
+from atento.server.mistakes import wrong
 from atento.views.page_arrays import as_numpy
 from atento.views.recording_data import FORMAT, STRIPS, coded
 
-__all__ = ["LONG", "ServedRecord", "interval_of"]
+__all__ = ["LONG", "ServedRecord"]
 
 Array = npt.NDArray[Any]
-Ends = tuple[Array, Array]
 
 LONG = 2**24
 """Layers of more pairs have arrays by head, and tiles that the server pools."""
@@ -94,7 +91,6 @@ class ServedRecord:
             "features": int(layer.query.shape[-1]) if kept else 0,
             "queries": layer.queries,
             "keys": layer.keys,
-            "keyTokens": None,
             "scale": float(layer.scale),
             "softcap": None if layer.softcap is None else float(layer.softcap),
             "firstQuery": layer.first_query,
@@ -217,47 +213,16 @@ def _among(array: Array, heads: list[int]) -> list[int]:
 
 def _check_bias(layer: LayerRecord, size: int) -> None:
     if size > MOST_BIAS:
-        raise InputError(
-            f"a head's bias in layer {layer.layer!r} has {size} numbers, and the page takes "
-            f"{MOST_BIAS}: read a shorter text."
-        )
+        raise wrong("array_bias", layer=repr(layer.layer), came=size, most=MOST_BIAS)
 
 
 def _runs(mask: Any, layer: LayerRecord) -> Callable[[], Array]:
     """Makes one array of a head's mask: Tq + 1 offsets, then starts, then stops of the runs."""
 
     def make() -> Array:
-        ends = interval_of(mask, layer.queries, layer.keys)
-        if ends is not None:
-            starts, stops = (np.clip(end, 0, layer.keys) for end in ends)
-            stops = np.maximum(starts, stops)
-            return np.concatenate([np.arange(layer.queries + 1), starts, stops]).astype("<i4")
         runs = runs_of(mask, layer.queries, layer.keys)
         if runs is None:
-            raise InputError(
-                f"the mask of layer {layer.layer!r} is too broken for the page: the keys that its "
-                "queries see are too many runs of neighbours."
-            )
-        return np.concatenate([runs["offsets"], runs["starts"], runs["stops"]]).astype("<i4")
+            raise wrong("mask_broken", layer=repr(layer.layer))
+        return np.concatenate([runs["offsets"], runs["starts"], runs["stops"]])
 
     return make
-
-
-def interval_of(mask: Any, queries: int, keys: int) -> Ends | None:
-    """Each query's keys as one run [start, stop), where the rule says so without being asked.
-
-    Of 131,072 tokens, `runs_of` would ask for 32,768 blocks.
-    """
-    query = np.arange(queries)
-    if isinstance(mask, Band):
-        first = query * 0 if mask.first is None else query + mask.first
-        stop = query * 0 + keys if mask.last is None else query + mask.last + 1
-        return first, stop
-    if isinstance(mask, Intervals) and mask.starts.ndim == 1:
-        return mask.starts, mask.stops
-    if isinstance(mask, Both):
-        both = [interval_of(part, queries, keys) for part in (mask.first, mask.second)]
-        mine, theirs = both
-        if mine is not None and theirs is not None:
-            return np.maximum(mine[0], theirs[0]), np.minimum(mine[1], theirs[1])
-    return None

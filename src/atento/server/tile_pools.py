@@ -1,4 +1,8 @@
-"""Both pictures of a tile at once: its weights are computed once and pooled twice."""
+"""Both pictures of a tile at once: its weights are computed once and pooled twice.
+
+A strip of weights is pooled while it is in the core's cache, by one thread: the server works on as
+many tiles at a time as it has cores for, and the whole of a tile's weights never exists.
+"""
 
 from typing import Any
 
@@ -8,14 +12,11 @@ import numpy.typing as npt
 from atento.reading.layer import LayerRecord
 from atento.reading.pooling import pair_counts, pool_axis
 from atento.reading.pyramid import MAPS, Pyramid, pyramid_of
-from atento.reading.tiles import tile_shape
+from atento.reading.tiles import COLS, ROWS, HeadWeights, tile_shape
 
 __all__ = ["both_pools"]
 
 Array = npt.NDArray[Any]
-
-AT_ONCE = 2**22
-"""Weights that are held for a tile: 16 MB. Tiles of more are computed once for each pool."""
 
 
 def both_pools(
@@ -44,17 +45,33 @@ def both_pools(
     if pyramid is not None and pyramid.serves(row0, col0, zoom):
         mean, most = (pyramid.tile(row0, col0, zoom, shape, pool) for pool in MAPS)
         return mean, most
-    side = 1 << zoom
-    if layer.query is None or shape[0] * shape[1] * side * side > AT_ONCE:
+    if layer.query is None or 1 << zoom > min(ROWS, COLS):  # cells wider than a strip
         mean, most = (layer.tile(head, row0, col0, zoom, size, pool) for pool in MAPS)
         return mean, most
-    rows = slice(row0, row0 + shape[0] * side)
-    weights = layer.weights(head, rows, slice(col0, col0 + shape[1] * side))
-    if zoom == 0:
-        return weights, weights
-    sums, most = (pool_axis(pool_axis(weights, 0, side, p), 1, side, p) for p in ("mean", "max"))
-    mean = sums / pair_counts((layer.queries, layer.keys), row0, col0, side, shape)
-    return mean.astype(np.float32), most
+    return _folded(layer.head_weights(head), row0, col0, zoom, shape)
+
+
+def _folded(
+    head: HeadWeights, row0: int, col0: int, zoom: int, shape: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Strip by strip; strips begin and end where cells do."""
+    side = 1 << zoom
+    rows, cols = (
+        range(start, min(start + cells * side, length))
+        for start, cells, length in zip((row0, col0), shape, head.lengths, strict=True)
+    )
+    sums, most = np.zeros(shape), np.zeros(shape, head.dtype)
+    buffer = np.empty(ROWS * COLS, head.dtype)
+    for own, wide, fill in head.strips(rows, cols, head.ready()):
+        weights = buffer[: len(own) * len(wide)].reshape(len(own), len(wide))
+        if not fill(weights):
+            continue
+        first, left = (own.start - row0) >> zoom, (wide.start - col0) >> zoom
+        for cells, pool in ((sums, "mean"), (most, "max")):
+            part = pool_axis(pool_axis(weights, 0, side, pool), 1, side, pool)
+            cells[first : first + len(part), left : left + part.shape[1]] = part
+    mean = sums / pair_counts(head.lengths, row0, col0, side, shape)
+    return mean.astype(head.dtype), most
 
 
 def _pyramid(layer: LayerRecord, head: int) -> Pyramid | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from atento._errors import InputError
 from atento._optional import require
+from atento.server.mistakes import wrong
 from atento.server.readers import sampled
 
 if TYPE_CHECKING:
@@ -104,10 +105,10 @@ class TorchReader:
 
     def _encoded(self, text: str) -> list[int]:
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError("the text holds half a character (a lone surrogate): take it out.")
+            raise wrong("half_character")
         ids = self.loaded.encode(text)
         if len(ids) > MOST_TOKENS:
-            raise InputError(f"the text has {len(ids)} tokens; {MOST_TOKENS} are read at most.")
+            raise wrong("tokens_long", came=len(ids), most=MOST_TOKENS)
         return ids
 
     def _plain(self, ids: list[int], stop: Stop) -> Recording:

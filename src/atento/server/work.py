@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from atento._errors import AtentoError
+from atento.server.mistakes import say
 
 __all__ = ["BusyError", "GoneError", "Stop", "StoppedError", "Workshop"]
 
@@ -76,7 +77,7 @@ class Workshop:
             GoneError: when the client has gone; the function is stopped at its next check.
         """
         if self.under_way >= self.limit:
-            raise BusyError("The server is busy: try again in a moment.")
+            raise BusyError(say("en", "busy"), name="busy")
         stop = stop or Stop()
         loop = asyncio.get_running_loop()
         self.under_way += 1
