@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TEXT ?= Your journey starts with one step
 ARGS ?=
 
-.PHONY: help explain test check static bench model why clean
+.PHONY: help explain test check static bench docs model why clean
 .DEFAULT_GOAL := help
 
 help:  ## What can be made here
@@ -32,6 +32,9 @@ static: .venv/.developing
 bench: .venv/.developing  ## Ratios against the peers, side by side (benchmarks/results)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+docs: .venv/.developing  ## The documentation (site/index.html): runs all lessons, draws every view; minutes
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet $(ARGS)
+
 model: .venv/.developing  ## Train the embedded model again, and measure its card
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m atento.lm.mini $(ARGS)  # no spinning: others may be at work
 
@@ -39,7 +42,7 @@ why: .venv/.developing  ## Why attention: three models on the same task, 10 minu
 	@OMP_WAIT_POLICY=passive $(BIN)/python -m experiments.why_attention $(ARGS)
 
 clean:  ## Remove what make made
-	rm -rf .venv benchmarks/results
+	rm -rf .venv benchmarks/results site .docs_cache
 
 # What explain needs, and no torch.
 .venv/.installed: pyproject.toml constraints.txt
