@@ -83,12 +83,18 @@ def test_ctrl_c_saves_and_resume_goes_on(run, corpus, folder):
     [
         (("train",), "name a corpus"),
         (("train", "corpus.txt", "--resume"), "leave CORPUS out"),
-        (("train", "nothing.txt"), "no corpus at nothing.txt"),
-        (("train", "corpus.txt", "--preset", "huge"), "no preset 'huge'"),
+        (("train", "nothing.txt"), "There is no corpus at nothing.txt"),
+        (("train", "corpus.txt", "--preset", "huge"), "There is no preset 'huge'; there are toy"),
         (("train", "corpus.txt", "--steps", "0"), "steps must be a whole number"),
-        (("train", "corpus.txt", "--context", "9000"), "one row takes 9,001"),
-        (("train", "corpus.txt", "--device", "warp"), "device 'warp' is not there"),
-        (("train", "--resume", "--out", "none"), "there is no run in none"),
+        (("train", "corpus.txt", "--context", "9000"), "one row takes 9001"),
+        (("train", "corpus.txt", "--device", "warp"), "There is no device 'warp' here"),
+        (("train", "--resume", "--out", "none"), "There is no run in none"),
+        (("train", "corpus.txt", "--shard"), "start it by torchrun"),
+        (
+            ("train", "corpus.txt", "--precision", "double"),
+            "auto, float32 or bfloat16; got 'double'",
+        ),
+        (("train", "corpus.txt", "--lang", "fr"), "lang must be one of en, es"),
         (("generate", "none", "--prompt", "a"), "no such folder"),
         (("generate", "none"), "Missing option '--prompt'"),
     ],
@@ -99,6 +105,65 @@ def test_wrong_use_is_one_line(run, corpus, command, said):
     assert said in done.err
     assert done.err.count("\n") == 1
     assert done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("train",), "nombra un corpus"),
+        (("train", "corpus.txt", "--resume"), "quita CORPUS"),
+        (("train", "nothing.txt"), "No hay ningún corpus en nothing.txt"),
+        (("train", "corpus.txt", "--preset", "huge"), "No hay ninguna forma 'huge'"),
+        (("train", "corpus.txt", "--steps", "0"), "steps no puede ser 0"),
+        (("train", "corpus.txt", "--context", "9000"), "una fila ocupa 9001"),
+        (("train", "one.txt"), "repite un solo carácter, 'a'"),
+        (("train", "empty.txt"), "El corpus está vacío"),
+        (("train", "bytes.txt"), "el byte 3 no encaja"),
+        (("train", "lines.jsonl"), "lines.jsonl, línea 2"),
+        (("train", "folder"), "no contiene ningún corpus"),
+        (("train", "corpus.txt", "--device", "warp"), "Aquí no hay ningún dispositivo 'warp'"),
+        (("train", "corpus.txt", "--shard"), "empieza con torchrun"),
+        (("train", "corpus.txt", "--out", "corpus.txt/x"), "No se puede crear corpus.txt/x"),
+        (("train", "--resume", "--out", "none"), "No hay ningún entrenamiento en none"),
+        (("generate", "none", "--prompt", "a"), "esa carpeta no existe"),
+        (("generate", "folder", "--prompt", "a"), "no tiene config.json"),
+    ],
+)
+def test_mistakes_are_told_in_spanish(run, corpus, folder, command, said):
+    (folder / "one.txt").write_text("a" * 99)
+    (folder / "empty.txt").write_text("")
+    (folder / "bytes.txt").write_bytes(b"ab\xffc")
+    (folder / "lines.jsonl").write_text('{"text": "a"}\n{"txt": "b"}\n')
+    (folder / "folder").mkdir()
+    done = run(*command, "--lang", "es")
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_run_and_its_mistakes_in_spanish(run, corpus, folder):
+    done = run("train", "corpus.txt", "--out", "x", "--steps", "4", "--lang", "es", *SMALL)
+    assert done.out == "x contiene el modelo: atento generate x --prompt ...\n"
+    spanish = ("--lang", "es")
+    assert "ya contiene un entrenamiento" in run("train", "corpus.txt", "--out", "x", *spanish).err
+    other = run("train", "--resume", "--out", "x", "--steps", "9", *spanish).err
+    assert "empezó con steps = 4 y ahora se pide 9" in other
+    asked = ("generate", "x", *spanish, "--prompt")
+    assert "El comienzo está vacío" in run(*asked, "").err
+    assert "tiene 26 tokens y el contexto del modelo es de 25" in run(*asked, "o" * 26).err
+    assert "El carácter 'ñ' (U+00F1), en el lugar 2" in run(*asked, "toñ").err
+    assert "top_p no puede ser 0.0" in run(*asked, "to", "--top-p", "0").err
+    settings = json.loads((folder / "x/config.json").read_text())
+    (folder / "x/config.json").write_text(json.dumps(settings | {"n_layer": 3}))
+    assert "Faltan: transformer.h.2.ln_1.weight" in run(*asked, "to").err
+    (folder / "x/config.json").write_text(json.dumps(settings | {"model_type": "bert"}))
+    assert "un modelo del tipo 'bert'" in run(*asked, "to").err
+    (folder / "x/config.json").write_text(json.dumps(settings))
+    weights = folder / "x/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:50])
+    assert "no se pueden leer" in run(*asked, "to").err
+    weights.rename(folder / "x/pytorch_model.bin")
+    assert "pytorch_model.bin" in run(*asked, "to").err
 
 
 def test_bytes_that_are_no_text_are_told_with_their_place(run, folder):

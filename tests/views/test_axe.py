@@ -9,7 +9,9 @@ import atento
 from atento.masks import Causal
 from atento.reading.recording import Recording
 from atento.views.recording_page import render_recording
+from atento.views.watch_page import render_watched
 from reading_records import record_of
+from watched_records import watched
 
 pytestmark = pytest.mark.browser
 
@@ -63,6 +65,12 @@ def test_the_views_of_a_recording(open_page, view, scheme):
     html = render_recording(recording(1), other=recording(2))
     place = f"#view={view}&layer=1&head=1&row=9&col=3"
     opened = open_page(html, place=place, color_scheme=scheme)
+    assert objections(opened.page) == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_of_a_training_that_was_watched(open_page, scheme):
+    opened = open_page(render_watched(watched(pools=2)), color_scheme=scheme)
     assert objections(opened.page) == []
 
 

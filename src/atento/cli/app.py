@@ -14,10 +14,12 @@ from atento.cli.generate import generate
 from atento.cli.heads import heads
 from atento.cli.index import index
 from atento.cli.inspect import inspect
+from atento.cli.lessons import lessons
 from atento.cli.output import ReaderLeft
 from atento.cli.search import search
 from atento.cli.serve import serve
 from atento.cli.train import train
+from atento.cli.watch import watch
 
 __all__ = ["app", "main"]
 
@@ -43,7 +45,9 @@ app.command()(search)
 app.add_typer(index)
 app.command()(serve)
 app.command()(train)
+app.command()(watch)
 app.command()(generate)
+app.command()(lessons)
 app.command()(doctor)
 
 # UsageError's parent: whatever typer raises about how it was called

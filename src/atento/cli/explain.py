@@ -29,6 +29,14 @@ def explain(
             help="What the model reads; several words are one text, - is standard input.",
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH_OR_NAME",
+            help="Who reads the text: a run, a model's folder, or a name on the Hugging Face hub. "
+            "Default: the small model inside the package.",
+        ),
+    ] = None,
     query: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Queries: .npy, .csv or .json.")
     ] = None,
@@ -76,10 +84,12 @@ def explain(
 ) -> None:
     """Show every step of attention for a text, or for your own arrays.
 
-    A text is read by the small model inside the package. The steps go to the terminal and, with
-    every number and its arithmetic, into a page that needs no network.
+    A text is read by the small model inside the package, or by --model. The steps go to the
+    terminal and, with every number and its arithmetic, into a page that needs no network.
 
         atento explain "Your journey starts with one step"
+
+        atento explain "Once upon a time" --model runs/mine
 
         atento explain --query q.npy --key k.npy --value v.npy --causal
     """
@@ -92,6 +102,7 @@ def explain(
         explanation = _explanation(
             word,
             text=_joined(text, word),
+            model=model,
             arrays={"query": query, "key": key, "value": value},
             causal=causal,
             align=align,
@@ -172,6 +183,7 @@ def _explanation(
     word: "Words",
     *,
     text: str | None,
+    model: str | None,
     arrays: dict[str, Path | None],
     causal: bool,
     align: str | None,
@@ -183,12 +195,16 @@ def _explanation(
     missing = [f"--{name}" for name, path in arrays.items() if path is None]
     if text is None and len(missing) == 3:
         raise mistake(word, "nothing")
+    if text is None and model is not None:
+        raise mistake(word, "explain_model_arrays")
     if text is not None:
         given = arrays | {"causal": causal or None, "align": align, "scale": scale}
         given |= {"names": names, "key-names": key_names}
         extra = [f"--{name}" for name, one in given.items() if one is not None]
         if extra:
             raise mistake(word, "text_and_arrays", extra=", ".join(extra))
+        if model is not None:
+            return _by_model(model, text, **options)
         from atento.explanation import explain as explain_attention
 
         return explain_attention(text, **options)
@@ -217,6 +233,17 @@ def _explanation(
         key_names=None if key_names is None else read_names(key_names, word),
         **options,
     )
+
+
+def _by_model(
+    model: str, text: str, *, layer: int | None, head: int | None, cut: bool
+) -> "Explanation":
+    """With a model of transformers: every step of each of its layers."""
+    from atento.cli.inspect_reading import trace_with_model
+    from atento.explanation.explain import MOST_CELLS, explanation_of_layers
+
+    traces, tokens = trace_with_model(model, text, cut=cut, most=MOST_CELLS)
+    return explanation_of_layers(traces, tokens, layer=layer, head=head, model=model)
 
 
 def _mask(word: "Words", causal: bool, align: str | None, read: "dict[str, NDArray[Any]]") -> Any:

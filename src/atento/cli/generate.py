@@ -38,19 +38,21 @@ def generate(
     stream: Annotated[
         bool | None, typer.Option("--stream/--no-stream", help="Word by word; on a terminal, yes.")
     ] = None,
+    lang: Annotated[
+        str | None, typer.Option(metavar="en|es", help="Default: from the locale.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and only that.")] = False,
 ) -> None:
     """Let a model of your own go on with a text.
 
     atento generate runs/mine --prompt "Hola" --max-tokens 100 --temperature 0.8
     """
+    from atento._errors import AtentoError
     from atento._optional import require
+    from atento.views.words import choose_language, in_words_of, words
 
+    word = words(choose_language(lang))
     require("torch", "to generate")
-    from atento.lm import generate as written_by
-    from atento.lm import load_model
-
-    loaded = load_model(model)
     options: dict[str, Any] = {
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -61,6 +63,25 @@ def generate(
         "seed": seed,
         "stop": stop or (),
     }
+    try:
+        _write(model, prompt, options, stream=stream, as_json=as_json)
+    except AtentoError as error:
+        raise in_words_of(word, error) from None
+
+
+def _write(
+    folder: Path,
+    prompt: list[str],
+    options: dict[str, Any],
+    *,
+    stream: bool | None,
+    as_json: bool,
+) -> None:
+    """The texts, on standard output."""
+    from atento.lm import generate as written_by
+    from atento.lm import load_model
+
+    loaded = load_model(folder)
     if as_json:
         texts = written_by(loaded, prompt, **options)
         made = [{"prompt": one, "text": text} for one, text in zip(prompt, texts, strict=True)]

@@ -11,9 +11,10 @@ from atento.views.words import mistake
 
 if TYPE_CHECKING:
     from atento.reading.recording import Recording
+    from atento.records import Trace
     from atento.views.words import Words
 
-__all__ = ["Done", "Wanted", "read_with_mini", "read_with_model"]
+__all__ = ["Done", "Wanted", "read_with_mini", "read_with_model", "trace_with_model"]
 
 LEAN = ("entropy", "max", "distance", "first", "previous", "self", "duplicate", "induction")
 """The statistics that the table shows: all that is folded when no recording is kept."""
@@ -177,6 +178,38 @@ def read_with_model(
         reading.chunks,
         reading.interrupted,
     )
+
+
+def trace_with_model(
+    name: str, content: str, *, cut: bool, most: int
+) -> tuple[list["Trace"], list[str]]:
+    """Every step of every layer of a model of transformers, and what the tokens are called.
+
+    Raises:
+        InputError: for a text whose weights are more than ``most`` in all.
+    """
+    from atento._errors import InputError
+    from atento.reading.loading import load_model, quiet
+    from atento.reading.running import trace_tokens
+    from atento.reading.token_names import TokenNames, as_ids
+
+    loaded = load_model(name)
+    ids = loaded.encode(content, cut=cut)
+    config = loaded.model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", 1) * getattr(config, "num_hidden_layers", 1)
+    if isinstance(heads, int) and heads * len(ids) ** 2 > most:
+        limit = int((most / heads) ** 0.5)
+        raise InputError(
+            f"every step of {heads} heads is kept: at most {limit} tokens. Got {len(ids)}.",
+            name="explain_long",
+            heads=heads,
+            limit=limit,
+            came=len(ids),
+        )
+    with quiet():
+        traces = [made for _, made in trace_tokens(loaded.model, ids)]
+    names = TokenNames([as_ids([ids])], tokenizer=loaded.tokenizer).texts()
+    return traces, [str(name) for name in names]
 
 
 def _enough_memory(word: "Words", work: Callable[[], Any]) -> Any:

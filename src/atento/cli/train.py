@@ -49,28 +49,47 @@ def train(
     keep: Annotated[int | None, typer.Option(metavar="N", help="Checkpoints that stay; 2.")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Of everything drawn; 0.")] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda, mps, ...")] = "cpu",
-    autocast: Annotated[bool, typer.Option("--autocast", help="Compute in bfloat16.")] = False,
-    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="A part of the model in each of torchrun's processes.")
+    ] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="auto|float32|bfloat16", help="Of products; auto: the faster."),
+    ] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Use torch.compile. Default: where it pays."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompts, one a line, on which heads are watched."),
+    ] = None,
+    watch_every: Annotated[
+        int | None, typer.Option(metavar="N", help="Steps between two looks; some 45 looks.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in FOLDER.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    lang: Annotated[
+        str | None, typer.Option(metavar="en|es", help="Default: from the locale.")
+    ] = None,
 ) -> None:
     """Train a language model on a text. Ctrl-C saves it; --resume goes on as if nothing had been.
 
     atento train corpus.txt --out runs/mine --steps 2000
 
+    atento train --preset induction --out runs/induction
+
     torchrun --nproc-per-node 2 -m atento train corpus.txt --out runs/mine
     """
-    from atento._errors import InputError
+    from atento._errors import AtentoError
     from atento._optional import require
+    from atento.views.words import choose_language, in_words_of, mistake, words
 
+    word = words(choose_language(lang))
     if resume and corpus is not None:
-        raise InputError(
-            "--resume goes on with the corpus that the run was started with: leave CORPUS out."
-        )
-    if corpus is None and not resume:
-        raise InputError(
-            "name a corpus: a text file, a folder or a .jsonl; or --resume, with --out."
-        )
+        raise mistake(word, "train_resume")
+    if corpus is None and not resume and preset != "induction":
+        raise mistake(word, "train_nothing")
     require("torch", "to train")
     from atento.lm import TransformerConfig
     from atento.lm import train as run_training
@@ -84,25 +103,33 @@ def train(
         "patience": patience,
         "keep": keep,
         "seed": seed,
-        "autocast": autocast or None,
-        "compile": compiled or None,
+        "precision": precision,
+        "compile": compiled,
     }
     config = None
-    if context is not None and not resume:
-        config = TransformerConfig.preset(preset, 1, context=context)
-    run = run_training(
-        corpus,
-        out=out,
-        preset=preset,
-        config=config,
-        tokenizer=tokenizer,
-        vocabulary_size=vocabulary,
-        resume=resume,
-        device=device,
-        progress=not quiet,
-        **{name: value for name, value in asked.items() if value is not None},
-    )
+    try:
+        if context is not None and not resume:
+            config = TransformerConfig.preset(preset, 1, context=context)
+        run = run_training(
+            corpus,
+            out=out,
+            preset=preset,
+            config=config,
+            tokenizer=tokenizer,
+            vocabulary_size=vocabulary,
+            resume=resume,
+            device=device,
+            shard=shard,
+            progress=not quiet,
+            watch=watch,
+            watch_every=watch_every,
+            **{name: value for name, value in asked.items() if value is not None},
+        )
+    except AtentoError as error:
+        raise in_words_of(word, error) from None
     if run.ended == "interrupted":
-        say(f"stopped; to go on: atento train --resume --out {out}\n")
+        say(word("train.stopped", out=out) + "\n")
         raise typer.Exit(INTERRUPTED)
-    say(f"{out} holds the model: atento generate {out} --prompt ...\n")
+    say(word("train.done", out=out) + "\n")
+    if (out / "watch").is_dir():
+        say(word("train.watched", out=out) + "\n")

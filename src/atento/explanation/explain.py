@@ -13,7 +13,7 @@ from atento.explanation.telling import Telling, how_telling
 from atento.masks import Causal
 from atento.records import AttentionLayer, Explanation, Projection, Reason, Step, Trace
 
-__all__ = ["explain", "explanation_of"]
+__all__ = ["MOST_CELLS", "explain", "explanation_of", "explanation_of_layers"]
 
 # Every step of every head is kept: more cells than this no picture can show.
 MOST_CELLS = 2**24
@@ -122,16 +122,46 @@ def explanation_of(traced: Trace) -> Explanation:
     Raises:
         InputError: the trace holds several batch items.
     """
+    one = _layer_of(traced)
+    _, queries, keys = one.trace["weights"].value.shape
+    tokens = _names("names", None, queries, "queries")
+    key_tokens = tokens if queries == keys else _names("key_names", None, keys, "keys")
+    return _choose((one,), tokens, key_tokens, layer=None, head=None, model=None)
+
+
+def explanation_of_layers(
+    traces: Sequence[Trace],
+    tokens: Sequence[str],
+    *,
+    layer: int | None = None,
+    head: int | None = None,
+    model: str | None = None,
+) -> Explanation:
+    """The explanation of a text that some model has read: a trace for every layer.
+
+    Args:
+        traces: as for `explanation_of`, each of as many queries and keys as there are tokens.
+        tokens: what they are called.
+        layer: which layer to look at first, counted from 0.
+        head: which head to look at first, counted from 0.
+        model: what the model is called.
+
+    Raises:
+        InputError: for several batch items, or a layer or head that isn't there.
+    """
+    names = tuple(map(str, tokens))
+    layers = tuple(_layer_of(one) for one in traces)
+    return _choose(layers, names, names, layer=layer, head=head, model=model)
+
+
+def _layer_of(traced: Trace) -> AttentionLayer:
+    """A trace as a page shows it: the equation's steps alone, without batch axes."""
     steps = tuple(_with_head_axis(step) for step in _equation_steps(traced))
     parameters = {  # without the batch axes, as the steps are
         name: given[(0,) * (given.ndim - 3)] if getattr(given, "ndim", 0) > 3 else given
         for name, given in traced.parameters.items()
     }
-    one = AttentionLayer(trace=Trace(steps, parameters), input=None, projections={})
-    _, queries, keys = one.trace["weights"].value.shape
-    tokens = _names("names", None, queries, "queries")
-    key_tokens = tokens if queries == keys else _names("key_names", None, keys, "keys")
-    return _choose((one,), tokens, key_tokens, layer=None, head=None, model=None)
+    return AttentionLayer(trace=Trace(steps, parameters), input=None, projections={})
 
 
 EQUATION = (

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from atento.lm.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
     from atento.lm.training import Run, TrainingSettings, train
     from atento.lm.transformer import Transformer
+    from atento.lm.watching import Watched, load_watch
 
 __all__ = [
     "PRESETS",
@@ -23,9 +24,11 @@ __all__ = [
     "TrainingSettings",
     "Transformer",
     "TransformerConfig",
+    "Watched",
     "generate",
     "load_model",
     "load_tokenizer",
+    "load_watch",
     "save_model",
     "train",
 ]
@@ -44,6 +47,8 @@ _HOME = {
     "Run": "training",
     "TrainingSettings": "training",
     "train": "training",
+    "Watched": "watching",
+    "load_watch": "watching",
 }
 
 

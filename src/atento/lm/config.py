@@ -154,7 +154,10 @@ class TransformerConfig:
         """
         if name not in PRESETS:
             raise InputError(
-                f"there is no preset {name!r}; there are {', '.join(map(repr, PRESETS))}."
+                f"there is no preset {name!r}; there are {', '.join(map(repr, PRESETS))}.",
+                name="lm_preset",
+                came=repr(name),
+                known=", ".join(PRESETS),
             )
         unknown = [field for field in changes if field not in cls.__dataclass_fields__]
         if unknown:
@@ -185,6 +188,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_layers": 2,
         "num_heads": 4,
         "feed_forward": None,
+        "position": "rotary",
+        "tied": False,
     },
 }
 """Shapes by name: a toy whose every number can be looked at, a character model for two cores,

@@ -20,7 +20,12 @@ type_names = "Causal, Window, KeyPadding, Segments, Prefix, Explicit, Rule"
 
 
 class Coverage(Enum):
-    """A tile in which every pair attends (ALL), or none does (NONE)."""
+    """A tile in which every pair attends (ALL), or none does (NONE).
+
+    >>> from atento.masks import Causal
+    >>> Causal().tile((0, 2), (4, 8)), Causal().tile((4, 8), (0, 2))
+    (NONE, ALL)
+    """
 
     ALL = True
     NONE = False
@@ -255,8 +260,18 @@ class Not(Mask):
 def as_mask(mask: object) -> Mask:
     """The rule that an argument ``mask=`` stands for: a Mask as it is, a bool array as `Explicit`.
 
+    Args:
+        mask: a rule of `atento.masks`, or a bool array (..., query, key).
+
     Raises:
         DTypeError: for anything else, with what to write instead.
+
+    >>> as_mask(np.array([[True, False], [True, True]]))
+    Explicit(shape=(2, 2))
+    >>> as_mask(np.eye(2))
+    Traceback (most recent call last):
+        ...
+    atento._errors.DTypeError: ...
     """
     if isinstance(mask, Mask):
         return mask

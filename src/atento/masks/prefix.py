@@ -13,6 +13,9 @@ __all__ = ["Prefix"]
 class Prefix(Mask):
     """Every query attends to the first n keys: ``j < n``. ``Causal() | Prefix(n)`` is a prefix LM.
 
+    Args:
+        n: how many keys, from the first on.
+
     Source: Raffel et al. 2019 (arXiv 1910.10683), section 3.2.1.
 
     >>> from atento.masks import Causal

@@ -18,6 +18,8 @@ class CausalSelfAttention(SelfAttention):
         options: those of `AttentionHead`, without mask. (A mask of the call is joined to the
             causal one: both must allow.)
 
+    Shapes: x (token, d_in) or (batch, token, d_in) -> (..., token, d_out).
+
     Source: Vaswani et al. 2017 (arXiv 1706.03762), section 3.2.3; told step by step in S. Raschka,
     "Build a Large Language Model (From Scratch)", section 3.5.
 

@@ -26,6 +26,8 @@ class KVCache:
         max_length: how many tokens may pass in all; room for them is made at once. None: no limit,
             and room doubles when it runs out, so that an append costs only what it brings.
 
+    Shapes: keys (batch, key head, token, feature), values the same with features of their own.
+
     What `append` has given out is never written to again. While gradients are recorded, appending
     copies what is kept (a graph may still need the old arrays); decode under ``torch.no_grad()``.
 

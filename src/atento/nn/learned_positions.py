@@ -23,6 +23,8 @@ class LearnedPositions(nn.Module):
         std: of the normal distribution that the table starts from; 0.02 as in GPT-2.
         device, dtype: of the table.
 
+    Shapes: a number of tokens -> (token, d_model), which `embed` adds to x (..., token, d_model).
+
     ``state_dict``: ``table`` (max_length, d_model).
 
     Source: Gehring et al. 2017 (arXiv 1705.03122), section 3.1; as in GPT-2 and BERT.

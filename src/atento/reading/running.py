@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from atento.reading.recording import Recording
+    from atento.records import Trace
 
-__all__ = ["Reading", "chunk_for", "model_inputs", "read_tokens"]
+__all__ = ["Reading", "chunk_for", "model_inputs", "read_tokens", "trace_tokens"]
 
 MOST, FEWEST = 1024, 128
 """Tokens in a chunk, unless said otherwise."""
@@ -108,6 +109,34 @@ def read_tokens(
         layer, reason = next(iter(reading.recording.skipped))
         raise _mistake("model_unread", why=f"{layer}: {reason}".rstrip("."))
     return reading
+
+
+def trace_tokens(model: Any, ids: Sequence[int]) -> list[tuple[str, Trace]]:
+    """Every step of the attention of a model over one short sequence, layer by layer.
+
+    Layers whose queries or keys are other tokens than these are left out: they cannot stand on one
+    page with the rest.
+
+    Args:
+        model: of transformers, in evaluation mode.
+        ids: token ids.
+
+    Raises:
+        InputError: for a model that reads no tokens, or in which no such attention was seen.
+        EngineError: for a layer that cannot be read exactly.
+    """
+    torch = require("torch", "to read a model")
+    from atento.reading.tracing import traced
+
+    if "input_ids" not in _parameters(model):
+        raise _mistake("model_no_text", model=type(model).__name__)
+    sequence = torch.tensor([list(ids)], device=model.device)
+    with torch.no_grad():
+        found = traced(model, lambda: model(**model_inputs(model, sequence)))
+    square = [(n, one) for n, one in found if one["weights"].value.shape[-2:] == (len(ids),) * 2]
+    if not square:
+        raise _mistake("model_no_attention", model=type(model).__name__)
+    return square
 
 
 def chunk_for(tokens: int) -> int:

@@ -303,9 +303,22 @@ def load_recording(path: str | Path) -> Recording:
 
     Arrays stay in the file until they are asked for.
 
+    Args:
+        path: what `Recording.save` or ``atento inspect --save`` wrote.
+
     Raises:
         InputError: when there is no such file, it is no recording, it is damaged or cut off, or a
             newer version wrote it.
+
+    >>> import pathlib, tempfile, torch, atento
+    >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    >>> with atento.capture(layer) as recording:
+    ...     _ = layer(torch.ones(1, 5, 8))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "run.safetensors"
+    ...     recording.save(path)
+    ...     load_recording(path)[0].shape
+    (1, 2, 5, 5)
     """
     try:
         file = _File(Path(path))

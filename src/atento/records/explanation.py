@@ -75,6 +75,11 @@ class Explanation(Pictured):
         layer, head: which one to show first, counted from 0.
         reason: why that one.
         model: the name of the model that read the text; None when arrays were given.
+
+    >>> import atento
+    >>> explanation = atento.explain("one step")
+    >>> explanation.tokens, len(explanation.layers), explanation.model
+    (('one', 'step'), 3, 'atento-mini')
     """
 
     tokens: tuple[str, ...]

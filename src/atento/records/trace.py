@@ -19,6 +19,10 @@ class Step:
         formula: the line that made it, such as ``"softmax(masked)"``.
         axes: a name for each axis of the value: ``("head", "query", "key")``.
         value: the array itself, of the library that the inputs came from.
+
+    >>> import numpy as np, atento
+    >>> atento.trace(np.eye(2), np.eye(2), np.eye(2))["weights"]
+    Step(weights = softmax(scaled); query=2, key=2)
     """
 
     name: str

@@ -211,7 +211,17 @@ class Match(Pictured):
 
 
 class Matches(Sequence[Match]):
-    """What several queries find: a Match for each, in their order."""
+    """What several queries find: a Match for each, in their order.
+
+    Args:
+        matches: one for each query.
+
+    >>> import atento
+    >>> lookup = atento.SoftDict({"one": 1.0, "two": 2.0})
+    >>> matches = lookup.attend(["one", "two"])
+    >>> type(matches).__name__, len(matches), matches[0].query
+    ('Matches', 2, 'one')
+    """
 
     def __init__(self, matches: Sequence[Match]) -> None:
         self._matches = tuple(matches)

@@ -88,6 +88,8 @@ class AttentionRegressor(RegressorMixin, _AttentionEstimator):
         X_: (training point, feature), the keys.
         values_: (training point, output) float64, the values.
 
+    Source: Nadaraya 1964, "On Estimating Regression"; Watson 1964, "Smooth Regression Analysis".
+
     >>> model = AttentionRegressor(temperature=0.25).fit([[0.0], [1.0], [2.0]], [0.0, 1.0, 4.0])
     >>> model.predict([[1.0]]).round(4)
     array([1.213])
@@ -128,6 +130,8 @@ class AttentionClassifier(ClassifierMixin, _AttentionEstimator):
         classes_: the classes, sorted.
         X_: (training point, feature), the keys.
         values_: (training point, class), 1 where a point is of the class.
+
+    Source: as for `AttentionRegressor`.
 
     >>> model = AttentionClassifier().fit([[0.0], [1.0], [3.0]], ["a", "a", "b"])
     >>> model.predict([[1.0], [2.5]])

@@ -86,12 +86,21 @@ class Block:
     asked for, and kept for the statistics that come after; an engine that makes them together with
     the weights hands them over.
 
+    Args:
+        log_weights: see the property; None: made of the weights when they are asked for.
+
     Attributes:
         extent: of which this is a part.
         heads: which heads, counted within the extent (query heads).
         rows, cols: which queries and keys.
         weights: (head, query, key); exactly 0 where the mask hides, and in rows that see no key.
         cache: what one statistic computed of this block and others may use, by name.
+
+    >>> import numpy as np
+    >>> extent = Extent(1, 2, 2, 0, np, np.float64, "cpu")
+    >>> block = Block(extent, range(1), range(2), range(2), np.array([[[1.0, 0.0], [0.5, 0.5]]]))
+    >>> block.columns[0]
+    array([[1.5, 0.5]])
     """
 
     def __init__(

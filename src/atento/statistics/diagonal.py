@@ -13,6 +13,9 @@ class Own(QuerySum):
     """``self[h, i] = p_ij`` with j = first_query + i: the weight on the query's own position.
 
     0 for a query that stands at no key. Result: "self" (head, query).
+
+    Args:
+        name: of the result.
     """
 
     by_head = True

@@ -25,6 +25,12 @@ class Distance(Statistic):
     subtract. So pieces of 16 keys give their moments about their own middle, where squares stay
     below 60, and these are joined in float64. What rounding can leave of a variance counts as 0:
     in float32 up to 4e-6, a deviation of 0.002 keys, and 2e-15 of the square of the distance.
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[Distance()])["distance_mean"].round(4)
+    array([-1.,  0.,  1.])
     """
 
     by_head = True

@@ -18,6 +18,12 @@ class Entropy(QuerySum):
     Result: "entropy" (head, query).
 
     Source: Shannon 1948, "A Mathematical Theory of Communication".
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[Entropy()])["entropy"].round(4)
+    array([0.8035, 0.4107, 0.8035])
     """
 
     by_head = True

@@ -14,6 +14,12 @@ class Maximum(Statistic):
 
     Results: "max" (head, query), and "max_key" (head, query) int64; weight 0 and key −1 for a query
     that sees no key (or gives none of them a weight above 0).
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[Maximum()])["max_key"].round(4)
+    array([0, 1, 0])
     """
 
     by_head = True

@@ -30,6 +30,13 @@ class Overview(Statistic):
     Raises:
         InputError: when the size or the width is no whole number of at least 1, or the first row
             none within a bin of that width.
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[Overview(size=2)])["overview_max"].round(4)
+    array([[0.8943, 0.4856],
+           [0.4856, 0.4856]])
     """
 
     by_head = True

@@ -16,6 +16,16 @@ class QuerySum(Statistic):
 
     Raises:
         InputError: when the name is no text.
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> class Squares(QuerySum):
+    ...     def update(self, block):
+    ...         total = self.sum[block.at_queries]
+    ...         total += (block.weights**2).sum(-1)
+    >>> x = np.eye(2)
+    >>> survey(x, x, x, statistics=[Squares("squares")])["squares"].round(4)
+    array([0.5576, 0.5576])
     """
 
     def __init__(self, name: str) -> None:

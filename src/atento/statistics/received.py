@@ -15,6 +15,12 @@ class Received(Statistic):
     The sum over all keys is the number of queries that see a key (less what sinks take).
 
     Results: "received" and "received_max", (head, key).
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[Received()])["received"].round(4)
+    array([1.0242, 0.9517, 1.0242])
     """
 
     by_head = True

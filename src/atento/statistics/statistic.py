@@ -33,6 +33,10 @@ class Statistic(ABC):
             has the axis "head". Then a thread's part is over the heads that it folds, its extent
             says how many and which is the first, and results are put side by side. Otherwise
             each part is over all heads, and takes their memory.
+
+    >>> from atento.statistics import Entropy
+    >>> isinstance(Entropy(), Statistic), Entropy().results
+    (True, {'entropy': ('head', 'query')})
     """
 
     results: dict[str, tuple[str, ...]]
@@ -118,8 +122,18 @@ _registered: dict[str, Statistic] = {}
 def register(name: str, statistic: Statistic) -> None:
     """Let a statistic be asked for by this name: ``survey(..., statistics=["mine"])``.
 
+    Args:
+        name: what it is asked for by.
+        statistic: an instance; each use begins with a copy of it.
+
     Raises:
         InputError: when the name is taken or no text, or the object is no statistic.
+
+    >>> from atento.statistics import Entropy
+    >>> register("entropy", Entropy())
+    Traceback (most recent call last):
+        ...
+    atento._errors.InputError: the statistic 'entropy' is there already: choose another name.
     """
     if not isinstance(name, str) or not name:
         raise InputError(f"register takes a name, as in register('mine', Mine()); got {name!r}.")
@@ -133,5 +147,9 @@ def register(name: str, statistic: Statistic) -> None:
 
 
 def registered() -> dict[str, Statistic]:
-    """All statistics that can be asked for by name."""
+    """All statistics that can be asked for by name.
+
+    >>> sorted(registered())[:4]
+    ['distance', 'duplicate', 'entropy', 'first']
+    """
     return dict(_registered)

@@ -18,6 +18,9 @@ class Duplicate(QuerySum):
     ``duplicate[h, i] = Σ_j p_ij`` over the keys j before the query's position whose token is the
     query's. Result: "duplicate" (head, query). Needs token ids.
 
+    Args:
+        name: of the result.
+
     Source: Wang et al. 2022, "Interpretability in the Wild" (duplicate-token heads),
     arXiv 2211.00593.
     """

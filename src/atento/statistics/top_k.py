@@ -21,6 +21,14 @@ class TopK(Statistic):
 
     Raises:
         InputError: when k is no whole number of at least 1.
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[TopK(2)])["top_keys"]
+    array([[0, 2],
+           [1, 0],
+           [0, 2]])
     """
 
     by_head = True

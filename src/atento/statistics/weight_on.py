@@ -27,6 +27,12 @@ class WeightOn(QuerySum):
         DTypeError: when the keys are no whole numbers.
         ShapeError: when they are not one list of numbers.
         InputError: when one is negative, or (in `start`) beyond the last key.
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[WeightOn([0, 2], name="even")])["even"].round(4)
+    array([0.9713, 0.1057, 0.9713])
     """
 
     by_head = True
@@ -71,6 +77,12 @@ class First(WeightOn):
 
     Source: Xiao et al. 2023, "Efficient Streaming Language Models with Attention Sinks",
     arXiv 2309.17453.
+
+    >>> import numpy as np
+    >>> from atento.statistics import survey
+    >>> x = np.array([[2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    >>> survey(x, x, x, statistics=[First()])["first"].round(4)
+    array([0.4856, 0.0529, 0.4856])
     """
 
     def __init__(self) -> None:

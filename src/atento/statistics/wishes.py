@@ -37,6 +37,9 @@ def default_statistics(with_tokens: bool = False) -> list[Statistic]:
 
     Args:
         with_tokens: whether token ids are given: only then `Duplicate` and `Induction` can be.
+
+    >>> [type(statistic).__name__ for statistic in default_statistics()][:3]
+    ['Entropy', 'Maximum', 'Distance']
     """
     compared = [Duplicate(), Induction()] if with_tokens else []
     # Overview before Received, which takes over what it has reduced.

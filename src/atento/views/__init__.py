@@ -5,7 +5,11 @@ needs.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atento.views.doors import save, show
+    from atento.views.figures.drawing import plot
 
 __all__ = ["plot", "save", "show"]
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import TypeGuard
 
+    from atento.lm.watching.watched import Watched
     from atento.retrieval.match import Match
 
 __all__ = ["save", "show"]
@@ -30,7 +31,8 @@ def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
 
     Args:
         record: what `atento.explain`, `atento.trace` or `SoftDict.attend` returned, or a
-            recording; in a notebook also what `atento.survey` returned.
+            recording, or what `atento.lm.load_watch` returned; in a notebook also what
+            `atento.survey` returned.
         lang: "en" or "es"; by default from the locale.
         **options: of a recording's page in a notebook: ``batch``, ``layers``, ``heads`` and
             ``other``, as `save` has them; a terminal lists all heads. Of a match: ``steps=True``
@@ -57,6 +59,11 @@ def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
         return
     if options:
         raise InputError(f"{', '.join(options)}: is for a recording; got another record.")
+    if is_watched(record):
+        from atento.views.watch_doors import show_watched
+
+        show_watched(record, lang)
+        return
     from rich.console import Console
 
     from atento.views.words import choose_language
@@ -84,8 +91,8 @@ def save(
 
     Args:
         record: what `atento.explain`, `atento.trace` or `SoftDict.attend` returned (a match's page
-            are its steps, its .json the ranked keys), or a recording; for a figure also a layer of
-            one, or what `atento.survey` returned.
+            are its steps, its .json the ranked keys), a recording, or what `atento.lm.load_watch`
+            returned; for a figure also a layer of a recording, or what `atento.survey` returned.
         path: where to; the ending says what.
         lang: the language of a figure, or the page's first, "en" or "es"; by default from the
             locale.
@@ -97,6 +104,13 @@ def save(
         InputError: for another ending, a place that cannot be written, or what `atento.plot`
             refuses.
         MissingLibraryError: for a figure, when matplotlib is not installed.
+
+    >>> import pathlib, tempfile, numpy as np, atento
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "steps.html"
+    ...     atento.save(atento.trace(np.eye(2), np.eye(2), np.eye(2)), path, lang="en")
+    ...     path.read_text("utf-8")[:15]
+    '<!doctype html>'
     """
     target = Path(path)
     ending = target.suffix.lower()
@@ -107,6 +121,11 @@ def save(
         from atento.views.recording_doors import save_recording_page
 
         save_recording_page(record, target, lang, options)
+        return
+    if is_watched(record):
+        from atento.views.watch_doors import save_watched
+
+        save_watched(record, target, lang, options)
         return
     if options:
         raise InputError(
@@ -165,6 +184,12 @@ def is_match(record: object) -> "TypeGuard[Match]":
     return room is not None and isinstance(record, room.Match)
 
 
+def is_watched(record: object) -> "TypeGuard[Watched]":
+    """Asked without loading the room of language models for other records."""
+    room = sys.modules.get("atento.lm.watching.watched")
+    return room is not None and isinstance(record, room.Watched)
+
+
 def _as_json(record: object, explanation: Explanation) -> str:
     if is_match(record):
         from atento.views.match_json import match_json
@@ -184,8 +209,8 @@ def _explanation(record: object) -> Explanation:
         return explanation_of_match(record)
     if not isinstance(record, Trace):
         raise DTypeError(
-            "show and save take a recording, a match, or what atento.explain or atento.trace "
-            f"returned; got {type(record).__name__}."
+            "show and save take a recording, what load_watch returned, a match, or what "
+            f"atento.explain or atento.trace returned; got {type(record).__name__}."
         )
     from atento.explanation import explanation_of
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from atento._errors import AtentoError, DTypeError, InputError
 from atento.records import Explanation, Trace
-from atento.views.doors import is_match
+from atento.views.doors import is_match, is_watched
 from atento.views.words import Words, choose_language, words
 
 __all__ = [
@@ -119,7 +119,7 @@ def mime_bundle(record: Any, *, lang: str | None = None, **options: Any) -> dict
     """The kinds in which a notebook can show a record.
 
     Args:
-        record: a Trace, Explanation, Recording, Survey or Match.
+        record: a Trace, Explanation, Recording, Survey, Match, or a training that was watched.
         lang: "en" or "es"; by default from the locale.
         **options: of a recording's page: batch, layers, heads, other.
 
@@ -165,6 +165,10 @@ def framed_page(record: Any, word: Words, options: Mapping[str, Any]) -> Frame:
 
         _check_size(_at_least(record, options), word, record)
         page, kind = render_recording(record, lang=word.lang, **options), "recording"
+    elif is_watched(record) and not options:
+        from atento.views.watch_page import render_watched
+
+        page, kind = render_watched(record, lang=word.lang), "watch"
     else:
         from atento.views.page import render_page
 
@@ -252,6 +256,10 @@ def _text(record: Any, word: Words) -> str:
         from atento.views.recording_doors import show_recording
 
         show_recording(record, word.lang, console)
+    elif is_watched(record):
+        from atento.views.watch_doors import show_watched
+
+        show_watched(record, word.lang, console)
     elif is_match(record):
         from atento.views.terminal_match import render_match
 

@@ -149,7 +149,6 @@ def _layer(
         "features": 0 if layer.query is None else int(layer.query.shape[-1]),
         "queries": layer.queries,
         "keys": layer.keys,
-        "keyTokens": None,
         "scale": float(layer.scale),
         "softcap": None if layer.softcap is None else float(layer.softcap),
         "firstQuery": layer.first_query,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from atento._errors import InputError
+from atento._errors import AtentoError, InputError
 
 __all__ = ["LANGUAGES", "Words", "choose_language", "in_words_of", "mistake", "words"]
 
@@ -82,7 +82,7 @@ def choose_language(asked: str | None = None, environment: Mapping[str, str] | N
     return "en"
 
 
-def in_words_of(word: Words, error: InputError) -> InputError:
+def in_words_of(word: Words, error: AtentoError) -> AtentoError:
     """The error in the user's language, where the words for it are there."""
     if error.name is None or f"error.{error.name}" not in word:
         return error

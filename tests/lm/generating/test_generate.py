@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+import atento
 from atento import InputError
 from atento.lm import (
     BPETokenizer,
@@ -185,6 +186,27 @@ def test_a_model_in_training_is_left_in_training():
 def test_wrong_use_is_told(options, said):
     with pytest.raises(InputError, match=said):
         generate(made(), **{"prompt": "Hello", **options})
+
+
+def test_a_capture_sees_the_tokens_that_are_written():
+    """It may begin while a text is being written: what stands there is then read again."""
+    model = made(window=None).eval()
+    alone = generate(model, "Hello", max_tokens=9, temperature=0)
+    with atento.capture(model) as recording:
+        assert generate(model, "Hello", max_tokens=9, temperature=0) == alone
+    assert recording[0].keys == 5 + 8
+    steps = decoded(model, [TOKENIZER.encode("Hello")], Sampling(0))
+    first = [next(steps)[0] for _ in range(4)]
+    with atento.capture(model) as recording:
+        then = [next(steps)[0] for _ in range(5)]
+    assert TOKENIZER.decode(first + then) == alone
+    assert recording[0].keys == 5 + 8
+
+
+def test_a_tokenizer_of_another_model_is_told():
+    larger = CharTokenizer("".join(map(chr, range(32, 32 + 200))))
+    with pytest.raises(InputError, match=r"from 0 to 99; got 1\d\d\. Does the tokenizer belong"):
+        generate(made(), "\xc0", tokenizer=larger)
 
 
 def test_a_model_without_tokenizer_says_so():

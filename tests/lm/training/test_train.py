@@ -330,6 +330,18 @@ def test_a_run_is_not_overwritten_and_is_resumed_as_it_was(small, tmp_path):
     assert train(out=tmp_path / "run", resume=True, progress=False, batch=4).ended == "steps"
 
 
+@pytest.mark.parametrize("given", ["corpus", "config", "model"])
+def test_a_run_goes_on_with_what_it_had(small, tmp_path, given):
+    small(steps=4)
+    values = {
+        "corpus": [TEXT],
+        "config": TransformerConfig(5),
+        "model": Transformer(TransformerConfig(5)),
+    }
+    with pytest.raises(InputError, match=f"with the {given} that the run was started with"):
+        train(out=tmp_path / "run", resume=True, **{given: values[given]})
+
+
 def test_two_trainings_in_one_folder_are_one_too_many(small, monkeypatch):
     """The second is refused while the first is at work."""
     refused = []

@@ -216,7 +216,7 @@ def test_the_keyboard_alone_suffices(open_live):
     page.wait_for_selector("#tab-map[aria-selected=true]")
 
 
-def test_the_language_is_switched_everywhere(open_live):
+def test_the_language_is_switched_everywhere(open_live, eventually):
     live = open_live(f"#text={SENTENCE.replace(' ', '+')}&off=0.1&lang=es")
     assert live.page.evaluate("document.documentElement.lang") == "es"
     text = live.page.locator("#app").inner_text()
@@ -227,7 +227,8 @@ def test_the_language_is_switched_everywhere(open_live):
     assert "lang=es" in live.hash()
     live.page.locator("#lang-en").click()
     live.page.wait_for_selector("html[lang=en]")
-    assert "What comes next" in live.page.locator("#app").inner_text()
+    app = live.page.locator("#app")  # what hangs on the reading follows when it has been drawn
+    eventually(live.page, lambda: "What comes next" in app.inner_text())
     assert "lang=" not in live.hash()
 
 

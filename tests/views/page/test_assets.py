@@ -10,9 +10,9 @@ import pytest
 from atento.views.page_bundle import asset, bundle, modules
 from atento.views.page_shell import page_words
 
-ENTRIES = ("main.js", "recording-main.js", "tile-worker.js", "live-main.js")
+ENTRIES = ("main.js", "recording-main.js", "tile-worker.js", "live-main.js", "watch-main.js")
 SCRIPTS = list(dict.fromkeys(name for entry in ENTRIES for name in modules(entry)))
-STYLES = ("page.css", "recording.css", "live.css")
+STYLES = ("page.css", "recording.css", "live.css", "watch.css")
 NAMED = ("recording.role.", "recording.number.")
 """`named` says names of roles and numbers that the page knows, and others as they are."""
 FILES = {"page.html", "page.css", "recording.js", "recording.css", "live.css"}
@@ -79,6 +79,11 @@ def test_the_page_of_a_recording_itself_is_small():
     assert sum(len(asset(name).encode()) for name in own) <= 150_000
 
 
+def test_the_page_of_a_watched_training_itself_is_small():
+    files_of_the_page = (bundle("watch-main.js"), *map(asset, (*STYLES[:2], "watch.css")))
+    assert sum(len(text.encode()) for text in files_of_the_page) <= 70_000
+
+
 def test_both_languages_say_the_same_things():
     blanks = {
         lang: {key: sorted(re.findall(r"\{(\w+)\}", text)) for key, text in words.items()}
@@ -100,11 +105,11 @@ def test_both_languages_say_the_same_things():
 
 def test_every_word_that_the_page_says_is_there_and_every_one_there_is_said():
     code = "".join(map(asset, SCRIPTS)) + (FOLDER.parent / "page_shell.py").read_text("utf-8")
-    said = r"((?:page|recording|live)\.[\w.-]*"
+    said = r"((?:page|recording|live|watch)\.[\w.-]*"
     literal = set(re.findall(rf'["`]{said}\w)["`]', code)) - {"page.html", "page.css"}
     prefixes = (*re.findall(rf"`{said}\.(?:weight-)?)\$\{{", code), *NAMED)
     assert sorted(literal - set(LOCALES["en"]) - FILES) == []
-    known = {"page.title", "recording.title"}  # said by the shell
+    known = {"page.title", "recording.title", "watch.title"}  # said by the shell
     unsaid = {
         key for key in LOCALES["en"] if key not in literal | known and not key.startswith(prefixes)
     }
@@ -116,7 +121,8 @@ def test_each_page_carries_its_own_words_and_no_others():
         (["page"], "main.js"),
         (["recording"], "recording-main.js"),
         (["live", "recording"], "live-main.js"),
+        (["watch", "recording"], "watch-main.js"),
     ):
         carried = set(page_words("en", *kinds))
-        said = set(re.findall(r'["`]((?:page|recording|live)\.[\w.-]*\w)["`]', bundle(entry)))
+        said = set(re.findall(r'["`]((?:page|recording|live|watch)\.[\w.-]*\w)["`]', bundle(entry)))
         assert sorted(said - carried - FILES) == []

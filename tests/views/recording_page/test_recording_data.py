@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import atento
-from atento.masks import Causal, Explicit, Rule, Window
+from atento.masks import Causal
 from atento.reading.recording import Recording
 from atento.views import mask_runs
 from atento.views.mask_runs import runs_of
@@ -59,27 +59,6 @@ def test_masks_are_written_as_runs(mask):
     wanted = np.broadcast_to(True if MASKS[mask][1] is None else MASKS[mask][1], (B, H, TQ, TK))
     for head in range(H):
         assert np.array_equal(seen(data, data["layers"][0], head), wanted[1, head])
-
-
-@given(st.data())
-def test_any_mask_becomes_runs_and_is_itself_again(data):
-    queries, keys = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 30))
-    bits = data.draw(st.lists(st.booleans(), min_size=queries * keys, max_size=queries * keys))
-    mask = np.array(bits).reshape(queries, keys)
-    pieces = data.draw(st.sampled_from([(1, 1), (2, 4), (3, 7), (256, 2048)]))
-    kept = mask_runs.ROWS, mask_runs.COLS
-    mask_runs.ROWS, mask_runs.COLS = pieces
-    try:
-        runs = runs_of(Explicit(mask).bind((queries, keys)), queries, keys)
-    finally:
-        mask_runs.ROWS, mask_runs.COLS = kept
-    again = np.zeros_like(mask)
-    for i in range(queries):
-        for p in range(*runs["offsets"][i : i + 2]):
-            again[i, runs["starts"][p] : runs["stops"][p]] = True
-    assert np.array_equal(again, mask)
-    rises = np.diff(mask.astype(int), axis=1, prepend=0) == 1
-    assert len(runs["starts"]) == rises.sum(), "neighbouring runs are one"
 
 
 def test_a_mask_is_written_once_and_asked_once(monkeypatch):
@@ -235,19 +214,3 @@ def test_the_doors_write_recordings(tmp_path, capsys):
         atento.save(recording, tmp_path / "r.json", heads=[2])
     atento.show(recording, lang="en")
     assert "layers.0.attn" in capsys.readouterr().out
-
-
-def test_rules_are_asked_block_by_block():
-    """A mask of a long text is not made whole."""
-    sizes = []
-
-    def rule(_batch, _head, query, key):
-        sizes.append(np.broadcast_shapes(query.shape, key.shape))
-        return (key <= query) & (key % 100 != 7)
-
-    runs_of(Rule(rule).bind((1, 1, 3000, 3000)).at((0, 0)), 3000, 3000)
-    assert max(rows * cols for rows, cols in sizes) <= mask_runs.ROWS * mask_runs.COLS
-    window = Window(left=3, right=0, align="start").bind((3000, 3000))
-    runs = runs_of(window, 3000, 3000)
-    assert runs["starts"].tolist() == [max(0, i - 3) for i in range(3000)]
-    assert runs["stops"].tolist() == [i + 1 for i in range(3000)]

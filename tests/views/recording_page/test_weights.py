@@ -197,7 +197,7 @@ answer = {
   width: head.small("mean").width,
   entropy: [...recording.head(0, 3).strips.entropy],
   received: [...recording.head(0, 3).strips.received],
-  role: head.role,
+  role: recording.layers[0].summary[head.index].role,
   names: [recording.queryTokens(0), recording.keyTokens(0)].map((all) =>
     all.map(({ text }) => text)),
 };

@@ -113,6 +113,14 @@ def load_model(folder: str | Path) -> Transformer:
     Raises:
         InputError: for another family, weights that are missing, left over or of another shape
             (each named), weights in pickle, or files that cannot be read.
+
+    >>> import tempfile
+    >>> from atento.lm import Transformer, TransformerConfig, save_model
+    >>> model = Transformer(TransformerConfig(11, context=8, d_model=8, num_heads=2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = save_model(model, folder)
+    ...     load_model(folder).config.d_model
+    8
     """
     folder = Path(folder)
     settings = _settings(folder)
@@ -121,7 +129,11 @@ def load_model(folder: str | Path) -> Transformer:
         raise InputError(
             f"load_model: {folder} holds a model of type {settings.get('model_type')!r}; loaded "
             f"here are {', '.join(f.model_type for f in FAMILIES)}. (atento.capture reads the "
-            "attention of any of transformers' models.)"
+            "attention of any of transformers' models.)",
+            name="lm_family",
+            folder=folder,
+            came=repr(settings.get("model_type")),
+            known=", ".join(f.model_type for f in FAMILIES),
         )
     try:
         config = family.config(settings)
@@ -154,7 +166,12 @@ def _ours(
     if missing or extra:
         said = [f"without {_listed(missing)}"] if missing else []
         said += [f"with {_listed(extra)}, unknown here"] if extra else []
-        raise InputError(f"load_model: the weights do not fit config.json: {'; '.join(said)}.")
+        raise InputError(
+            f"load_model: the weights do not fit config.json: {'; '.join(said)}.",
+            name="lm_weights_other",
+            missing=_listed(missing) or "–",
+            extra=_listed(extra) or "–",
+        )
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     state: dict[str, Tensor] = {}
     for theirs, ours in wanted.items():
@@ -184,7 +201,9 @@ def _settings(folder: Path) -> dict[str, Any]:
         what = "there is no such folder" if not folder.exists() else f"it has no {CONFIG}"
         raise InputError(
             f"load_model: {folder} is no model: {what}. Give the folder that save_model, training "
-            "or transformers' save_pretrained wrote."
+            "or transformers' save_pretrained wrote.",
+            name="lm_no_config" if folder.exists() else "lm_no_folder",
+            folder=folder,
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"load_model: {path} cannot be read: {error}.") from None
@@ -204,15 +223,23 @@ def _weights(folder: Path) -> dict[str, Tensor]:
             files = sorted({Path(name).name for name in parts.values()})
             return {n: t for file in files for n, t in load_file(folder / file).items()}
     except (OSError, SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"load_model: the weights in {folder} cannot be read: {error}.") from None
+        raise InputError(
+            f"load_model: the weights in {folder} cannot be read: {error}.",
+            name="lm_weights_unread",
+            folder=folder,
+            why=error,
+        ) from None
     pickled = sorted(file.name for end in ("bin", "pt", "pth") for file in folder.glob(f"*.{end}"))
     if pickled:
         raise InputError(
             f"load_model: {folder} holds {pickled[0]}, a pickle, which can run code when it is "
             "read. Write it as safetensors with transformers: "
-            "model.save_pretrained(folder)."
+            "model.save_pretrained(folder).",
+            name="model_pickled",
+            path=folder,
+            file=pickled[0],
         )
-    raise InputError(f"load_model: {folder} has no {WEIGHTS}.")
+    raise InputError(f"load_model: {folder} has no {WEIGHTS}.", name="model_weights", path=folder)
 
 
 def _listed(names: list[str]) -> str:

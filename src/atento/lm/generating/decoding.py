@@ -5,8 +5,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from atento.equation import front
 from atento.lm.generating.sampling import Sampling
+from atento.lm.generating.stepping import Stepper
+from atento.lm.plain import is_plain
 from atento.lm.transformer import Transformer
+from atento.nn import KVCache
 
 __all__ = ["decoded"]
 
@@ -33,25 +37,45 @@ def decoded(
         cached: False computes every token again at each step, which gives the same.
     """
     rows = [list(prompt) for prompt in prompts]
-    device = model.token_embedding.weight.device
+    even = len(set(map(len, rows))) == 1
     context = model.config.context
     begun = 0  # rows are read from here on
+    stepper = None
     caches = model.new_caches() if cached else None
     read = 0
     while True:
         longest = max(map(len, rows))
-        if longest - begun > context:
-            begun, read = longest - context // 2, 0
+        anew = longest - begun > context
+        if anew:
+            begun = longest - context // 2
+        if anew or (stepper is not None and front.watcher is not None):
+            stepper, read = None, 0
             caches = model.new_caches() if cached else None
-        ids, padding = _padded(rows, device)
-        passed = (padding - begun).relu() if int(padding.max()) else None
-        ids = ids[:, begun + read :] if cached else ids[:, begun:]
-        scores = model.logits_of(model.states(ids, caches, passed)[:, -1])
+        if stepper is not None:
+            scores = stepper.step([row[-1] for row in rows])
+        else:
+            scores = _read(model, rows, begun, read if cached else 0, caches)
+            if caches is not None and even and is_plain(model):
+                stepper = Stepper(model, caches)
         read = longest - begun
         tokens = sampling.choose(scores, rows, generator).tolist()
         for row, token in zip(rows, tokens, strict=True):
             row.append(token)
         yield tokens
+
+
+def _read(
+    model: Transformer,
+    rows: Sequence[Sequence[int]],
+    begun: int,
+    read: int,
+    caches: Sequence[KVCache] | None,
+) -> Tensor:
+    """The scores (batch, vocabulary) after all tokens; those that caches hold are not read."""
+    ids, padding = _padded(rows, model.token_embedding.weight.device)
+    passed = (padding - begun).relu() if int(padding.max()) else None
+    states = model.states(ids[:, begun + read :], caches, passed)
+    return model.logits_of(states[:, -1])
 
 
 def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -68,13 +68,20 @@ def generate(
     tokenizer = model.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
         raise InputError(
-            "generate: this model has no tokenizer: pass tokenizer=, the one it was trained with."
+            "generate: this model has no tokenizer: pass tokenizer=, the one it was trained with.",
+            name="lm_no_tokenizer",
         )
     several = isinstance(prompt, Iterable) and not isinstance(prompt, str)
     if several and stream:
         raise InputError("generate: stream=True writes one text; got several prompts.")
     if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        raise InputError(f"generate: max_tokens must be a whole number ≥ 1; got {max_tokens!r}.")
+        raise InputError(
+            f"generate: max_tokens must be a whole number ≥ 1; got {max_tokens!r}.",
+            name="lm_setting",
+            setting="max_tokens",
+            wanted="a whole number ≥ 1",
+            came=repr(max_tokens),
+        )
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if any(not isinstance(one, str) or not one for one in stops):
         raise InputError("generate: stop must be texts of at least one character.")
@@ -128,10 +135,16 @@ def _ids(model: Transformer, tokenizer: Any, prompt: Any) -> list[int]:
         raise InputError(f"generate: a prompt is a text; got {type(prompt).__name__}.")
     ids: list[int] = tokenizer.encode(prompt)
     if not ids:
-        raise InputError("generate: the prompt is empty: a text goes on from at least one token.")
+        raise InputError(
+            "generate: the prompt is empty: a text goes on from at least one token.",
+            name="lm_prompt_empty",
+        )
     if len(ids) > model.config.context:
         raise InputError(
             f"generate: the prompt has {len(ids):,} tokens, and the model's context is "
-            f"{model.config.context:,}: shorten it."
+            f"{model.config.context:,}: shorten it.",
+            name="lm_prompt_long",
+            came=len(ids),
+            limit=model.config.context,
         )
     return ids

@@ -91,4 +91,10 @@ def _penalised(scores: Tensor, past: Sequence[Sequence[int]], penalty: float) ->
 
 def _within(name: str, value: float, fits: bool, wanted: str) -> None:
     if not fits:
-        raise InputError(f"{name} must be {wanted}; got {value!r}.")
+        raise InputError(
+            f"{name} must be {wanted}; got {value!r}.",
+            name="lm_setting",
+            setting=name,
+            wanted=wanted,
+            came=repr(value),
+        )

@@ -88,7 +88,12 @@ class CharTokenizer:
                 f"CharTokenizer: the character {character!r} (U+{ord(character):04X}), at place "
                 f"{text.index(character)} of the text, is not among the {self.vocabulary_size} "
                 "known ones. Make the tokenizer from a text that has it (from_text), or say "
-                "unknown=, the character that stands for others."
+                "unknown=, the character that stands for others.",
+                name="lm_character",
+                character=repr(character),
+                code=f"U+{ord(character):04X}",
+                place=text.index(character),
+                known=self.vocabulary_size,
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:

@@ -20,6 +20,13 @@ def load_tokenizer(path: str | Path) -> CharTokenizer | BPETokenizer:
 
     Raises:
         InputError: where there is none, or it cannot be read.
+
+    >>> import pathlib, tempfile
+    >>> from atento.lm import CharTokenizer
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     CharTokenizer("abc").save(pathlib.Path(folder) / "tokenizer.json")
+    ...     load_tokenizer(folder).decode([0, 1])
+    'ab'
     """
     path = Path(path)
     path = path / NAME if path.is_dir() else path

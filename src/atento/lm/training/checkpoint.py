@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from atento._errors import InputError
-from atento.lm.checkpoints import load_model, save_model
+from atento.lm.checkpoints import save_model
+from atento.lm.training.shards import like, whole
 from atento.lm.transformer import Transformer
 
-__all__ = ["FORMAT", "kept_checkpoints", "read_checkpoint", "write_checkpoint"]
+__all__ = ["FORMAT", "kept_checkpoints", "moments_of", "read_checkpoint", "write_checkpoint"]
 
 FORMAT = "atento.training/1"
 OPTIMIZER = "optimizer.safetensors"
@@ -26,7 +27,7 @@ STATE = "training.json"
 def write_checkpoint(
     folder: Path,
     model: Transformer,
-    optimizer: torch.optim.Optimizer,
+    moments: dict[str, Tensor],
     progress: dict[str, Any],
     keep: int,
 ) -> Path:
@@ -35,7 +36,7 @@ def write_checkpoint(
     Args:
         folder: of all checkpoints of a run.
         model: as it is.
-        optimizer: of this model.
+        moments: of its optimizer; `moments_of`.
         progress: "step" (how many are done) and what else the run wants back; JSON.
         keep: how many stay.
 
@@ -50,7 +51,7 @@ def write_checkpoint(
     aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=folder))
     try:
         save_model(model, aside)
-        save_file(_moments(model, optimizer) | {"random": torch.get_rng_state()}, aside / OPTIMIZER)
+        save_file(moments | {"random": torch.get_rng_state()}, aside / OPTIMIZER)
         state = {"format": FORMAT, **progress}
         (aside / STATE).write_text(json.dumps(state, indent=2) + "\n", "utf-8")
         _to_disk(aside)
@@ -73,7 +74,12 @@ def kept_checkpoints(folder: Path) -> list[Path]:
 def read_checkpoint(
     folder: Path, model: Transformer, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Set a model, its optimizer and torch's random numbers as they were.
+    """Set a model's optimizer and torch's random numbers as they were.
+
+    Args:
+        folder: of the checkpoint.
+        model: with the checkpoint's weights, on its device, whole or in parts.
+        optimizer: of this model.
 
     Returns:
         the progress that was written.
@@ -85,10 +91,14 @@ def read_checkpoint(
         progress = json.loads((folder / STATE).read_text("utf-8"))
         stored = load_file(folder / OPTIMIZER)
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"the checkpoint {folder} cannot be read: {error}.") from None
+        raise InputError(
+            f"the checkpoint {folder} cannot be read: {error}.",
+            name="lm_checkpoint",
+            path=folder,
+            why=error,
+        ) from None
     if not isinstance(progress, dict) or progress.get("format") != FORMAT:
         raise InputError(f"{folder} is no checkpoint of this version ({FORMAT}).")
-    model.load_state_dict(load_model(folder).state_dict())
     try:
         random = stored.pop("random")
         _set_moments(model, optimizer, stored)
@@ -98,12 +108,22 @@ def read_checkpoint(
     return progress
 
 
-def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What the optimizer remembers of each parameter, by the parameter's name."""
+def moments_of(
+    model: nn.Module, optimizer: torch.optim.Optimizer, *, wanted: bool = True
+) -> dict[str, Tensor]:
+    """What the optimizer remembers of each parameter, by the parameter's name.
+
+    Args:
+        model: whole or in parts; of parts, all processes ask at the same time.
+        optimizer: of this model.
+        wanted: whether this process keeps what was put together.
+    """
     made = {}
     for name, parameter in model.named_parameters():
         for kind, value in optimizer.state.get(parameter, {}).items():
-            made[f"{name}/{kind}"] = value.detach().cpu().contiguous()
+            full = whole(value.detach()).cpu().contiguous()
+            if wanted:
+                made[f"{name}/{kind}"] = full
     return made
 
 
@@ -111,14 +131,12 @@ def _set_moments(
     model: nn.Module, optimizer: torch.optim.Optimizer, stored: dict[str, Tensor]
 ) -> None:
     for name, parameter in model.named_parameters() if stored else ():  # none before the first step
-        optimizer.state[parameter] = {
-            kind: stored[f"{name}/{kind}"].clone().reshape(shape)
-            for kind, shape in (
-                ("step", ()),
-                ("exp_avg", parameter.shape),
-                ("exp_avg_sq", parameter.shape),
-            )
+        moments = {
+            kind: like(stored[f"{name}/{kind}"].clone().reshape(parameter.shape), parameter)
+            for kind in ("exp_avg", "exp_avg_sq")
         }
+        step = stored[f"{name}/step"].clone().reshape(()).to(parameter.device)
+        optimizer.state[parameter] = {"step": step, **moments}
 
 
 def _to_disk(folder: Path) -> None:

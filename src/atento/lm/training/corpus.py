@@ -35,11 +35,18 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     if not path.is_dir():
-        raise InputError(f"there is no corpus at {path}: give a text file, a folder or a .jsonl.")
+        raise InputError(
+            f"there is no corpus at {path}: give a text file, a folder or a .jsonl.",
+            name="lm_corpus_missing",
+            path=path,
+        )
     found = [p for p in sorted(path.rglob("*")) if p.suffix in (*ENDINGS, *LINES) and p.is_file()]
     if not found:
         raise InputError(
-            f"{path} holds no corpus: files are read that end in {', '.join((*ENDINGS, *LINES))}."
+            f"{path} holds no corpus: files are read that end in {', '.join((*ENDINGS, *LINES))}.",
+            name="lm_corpus_endings",
+            path=path,
+            endings=", ".join((*ENDINGS, *LINES)),
         )
     yield from found
 
@@ -49,7 +56,10 @@ def _text(file: Path) -> str:
         return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{file} is not UTF-8: byte {error.start + 1} does not fit. Save it as UTF-8."
+            f"{file} is not UTF-8: byte {error.start + 1} does not fit. Save it as UTF-8.",
+            name="lm_not_utf8",
+            path=file,
+            byte=error.start + 1,
         ) from None
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from None
@@ -66,6 +76,9 @@ def _lines(file: Path) -> Iterator[str]:
         if not isinstance(text, str):
             raise InputError(
                 f'{file}, line {number}: each line must be a JSON object with a "text", as in '
-                '{"text": "Once upon a time"}.'
+                '{"text": "Once upon a time"}.',
+                name="lm_corpus_line",
+                path=file,
+                line=number,
             )
         yield text

@@ -1,27 +1,37 @@
 """The loop: rows, loss, gradients, step; now and then a validation and a checkpoint."""
 
 import math
-import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from atento._errors import AtentoError, InputError
+from atento.equation import front
 from atento.lm.checkpoints import load_model, save_model
 from atento.lm.generating.generate import generate
-from atento.lm.training.checkpoint import kept_checkpoints, read_checkpoint, write_checkpoint
+from atento.lm.plain import is_plain, plain_logits
+from atento.lm.training.board import board_of
+from atento.lm.training.checkpoint import (
+    kept_checkpoints,
+    moments_of,
+    read_checkpoint,
+    write_checkpoint,
+)
 from atento.lm.training.interrupt import noticed
 from atento.lm.training.log import Log
 from atento.lm.training.optimizer import adamw, learning_rate
 from atento.lm.training.progress import Told
 from atento.lm.training.run import CHECKPOINTS, TRAINING, VALIDATION
 from atento.lm.training.settings import TrainingSettings
+from atento.lm.training.shards import sharded, whole, whole_model
+from atento.lm.training.speed import compiled
 from atento.lm.training.team import Team
 from atento.lm.training.token_file import draw, open_tokens
+from atento.lm.watching.watcher import watcher_of
 
 if TYPE_CHECKING:
     from atento.lm.transformer import Transformer
@@ -68,14 +78,20 @@ class Loop:
         self.folder, self.settings, self.team, self.device = folder, settings, team, device
         self.training = open_tokens(folder / TRAINING)
         self.validation = open_tokens(folder / VALIDATION)
-        self.model: Transformer = load_model(checkpoints[-1]).to(device)
+        loaded = load_model(checkpoints[-1])
+        self.model: Transformer = sharded(loaded, device) if team.shards else loaded.to(device)
         self.optimizer = adamw(self.model, settings)
         self.state = read_checkpoint(checkpoints[-1], self.model, self.optimizer)
         if team.rank:  # rank 0 goes on with the random numbers of the checkpoint
             torch.manual_seed(settings.seed + 7919 * team.rank + self.state["step"])
         self.log = Log(folder, until=self.state["step"])
         self.told = Told(settings.steps, shown=progress and team.leads)
-        self.computed = team.wrapped(_compiled(self.model) if settings.compile else self.model)
+        self.board = board_of(folder, self.state["step"]) if team.leads else None
+        self.watcher = watcher_of(folder, self.model, self.state["step"]) if team.leads else None
+        faster = settings.compile and not team.shards
+        self.computed = team.wrapped(compiled(self.model, device) if faster else self.model)
+        alone = self.computed is self.model and not team.shards
+        self.plain = alone and is_plain(self.model, training=True)
 
     def go(self) -> str:
         """Train to the end, or to Ctrl-C; why it ended."""
@@ -85,6 +101,7 @@ class Loop:
         since, tokens_since = time.perf_counter(), 0
         with noticed() as pressed, self.told:
             self.told.start(self.state["step"])
+            since += self._watch()
             while self.state["step"] < self.settings.steps:
                 gradient = self._step()
                 step = self.state["step"]
@@ -95,17 +112,21 @@ class Loop:
                     seconds = time.perf_counter() - since
                     self._log(gradient, seconds, tokens_since, validates)
                     since, tokens_since = time.perf_counter(), 0
+                since += self._watch()
                 if validates:
                     self._keep()
                     since = time.perf_counter()
                     if self._patience_is_over():
                         ended = "patience"
+                        self._watch(last=True)
                         break
                 if self.team.any(pressed()):
                     if not validates:
                         self._keep()
                     ended = "interrupted"
                     break
+        if self.board is not None:
+            self.board.close()
         return ended
 
     def _step(self) -> float:
@@ -129,7 +150,11 @@ class Loop:
             raise TrainingError(
                 f"the loss of step {step + 1} is {loss_now}: the model keeps its last checkpoint "
                 f"({kept_checkpoints(self.folder / CHECKPOINTS)[-1].name}). A lower learning_rate, "
-                "a longer warm_up or a smaller clip may help."
+                "a longer warm_up or a smaller clip may help.",
+                name="lm_loss",
+                step=step + 1,
+                loss=loss_now,
+                checkpoint=kept_checkpoints(self.folder / CHECKPOINTS)[-1].name,
             )
         longest = settings.clip or math.inf
         gradient = nn.utils.clip_grad_norm_(self.model.parameters(), longest)
@@ -138,7 +163,7 @@ class Loop:
         self.state["step"] = step + 1
         self.state["losses"].append(loss_now)
         self.told.advance(loss_now)
-        return float(gradient)
+        return float(whole(gradient))
 
     @property
     def _length(self) -> int:
@@ -148,9 +173,16 @@ class Loop:
     def _loss(self, ids: Tensor) -> Tensor:
         """The mean of −log p(next token) over rows (batch, token)."""
         ids = ids.to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.autocast):
-            logits = self.computed(ids[:, :-1])
+        half = self.settings.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            logits = self._logits(ids[:, :-1])
         return functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
+
+    def _logits(self, ids: Tensor) -> Tensor:
+        if self.plain and front.watcher is None:
+            return plain_logits(self.model, ids)
+        logits: Tensor = self.computed(ids)
+        return logits
 
     @torch.no_grad()
     def _validated(self) -> float | None:
@@ -186,6 +218,8 @@ class Loop:
             "seconds": seconds,
         }
         self.log.add(**row)
+        if self.board is not None:
+            self.board.add(row)
         if validates:
             self.told.row(row)
             if validation is not None:
@@ -196,29 +230,44 @@ class Loop:
 
     def _keep(self) -> None:
         """A checkpoint, the log, a sample; the best model in the run's own folder."""
-        if self.team.leads:
-            write_checkpoint(
-                self.folder / CHECKPOINTS,
-                self.model,
-                self.optimizer,
-                self.state,
-                self.settings.keep,
-            )
+        model = self._whole_model()
+        moments = moments_of(self.model, self.optimizer, wanted=self.team.leads)
+        if model is not None:
+            path = self.folder / CHECKPOINTS
+            write_checkpoint(path, model, moments, self.state, self.settings.keep)
             self.log.write()
             if self.state["worse"] == 0:
-                save_model(self.model, self.folder)
-            self._sample()
+                save_model(model, self.folder)
+            self._sample(model)
         self.team.wait()
 
-    def _sample(self) -> None:
+    def _whole_model(self) -> "Transformer | None":
+        """The model, all of it, in the process that leads; None in the others."""
+        if self.team.shards:
+            return whole_model(self.model, wanted=self.team.leads)
+        return self.model if self.team.leads else None
+
+    def _watch(self, *, last: bool = False) -> float:
+        """Look at the heads, where that was asked for and it is time; the seconds that it took."""
+        began = time.perf_counter()
+        due = self.watcher is not None and (last or self.state["step"] in self.watcher.steps)
+        if self.team.shards and self.team.any(due):
+            model = self._whole_model()
+            if self.watcher is not None and model is not None:
+                self.watcher.model = model
+        if self.watcher is not None:
+            self.watcher.look(self.state["step"], last=last)
+        return time.perf_counter() - began
+
+    def _sample(self, model: "Transformer") -> None:
         """What the model writes now, after a few tokens of the corpus."""
-        tokenizer = self.model.tokenizer
+        tokenizer = model.tokenizer
         if tokenizer is None:
             return
         prompt = tokenizer.decode(self.training[: min(PROMPT, self._length - 1)].tolist())
         if not prompt:
             return
-        text = prompt + generate(self.model, prompt, max_tokens=SAMPLE, seed=self.settings.seed)
+        text = prompt + generate(model, prompt, max_tokens=SAMPLE, seed=self.settings.seed)
         with (self.folder / "samples.txt").open("a", encoding="utf-8", errors="replace") as file:
             file.write(f"── step {self.state['step']} ──\n{text}\n\n")
         self.told.sample(text)
@@ -226,14 +275,3 @@ class Loop:
     def _patience_is_over(self) -> bool:
         patience = self.settings.patience
         return patience is not None and self.state["worse"] >= patience
-
-
-def _compiled(model: nn.Module) -> Any:
-    """The model, compiled.
-
-    Raises:
-        InputError: there is no compiler.
-    """
-    if not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
-        raise InputError("compile=True needs a C++ compiler, and none is found: leave it out.")
-    return torch.compile(model)

@@ -15,7 +15,7 @@ from atento.lm.transformer import Transformer
 __all__ = ["Run", "open_run", "start_run"]
 
 NAME = "run.json"
-FORMAT = "atento.run/1"
+FORMAT = "atento.run/2"
 CHECKPOINTS = "checkpoints"
 TRAINING = "training.npy"
 VALIDATION = "validation.npy"
@@ -32,6 +32,10 @@ class Run:
         folder: where all of it is.
         ended: why the training came to its end: "steps", "patience" or "interrupted"; None for one
             that is under way, or was killed.
+
+    >>> import pathlib
+    >>> Run(pathlib.Path("runs/mine")).ended is None
+    True
     """
 
     folder: Path
@@ -70,10 +74,17 @@ def open_run(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"there is no run in {folder}: start one with train(corpus, out={str(folder)!r})."
+            f"there is no run in {folder}: start one with train(corpus, out={str(folder)!r}).",
+            name="lm_run_none",
+            folder=folder,
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise InputError(f"{path} is of another version than {FORMAT}.")
+        raise InputError(
+            f"{path} is of another version than {FORMAT}.",
+            name="lm_version",
+            path=path,
+            version=FORMAT,
+        )
     return record

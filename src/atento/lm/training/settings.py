@@ -30,8 +30,11 @@ class TrainingSettings:
         patience: it ends after so many validations without a better one; None: never.
         keep: how many checkpoints stay, beside the best model.
         seed: of the first weights, the batches and dropout.
-        autocast: compute in bfloat16 where torch holds that to be safe.
-        compile: let `torch.compile` make the steps faster, where there is a compiler.
+        precision: "float32"; "bfloat16", where torch's autocast holds that to be safe; "auto": the
+            latter on GPUs that have it, and on CPUs with tiles for it from 256 features on.
+        compile: let `torch.compile` make the steps faster. "auto": on GPUs with Triton, and on a
+            CPU with a C++ compiler where the training takes 10¹⁴ operations or more (6 · parameters
+            · tokens): compiling alone takes minutes.
 
     Raises:
         InputError: for a value out of its range.
@@ -51,8 +54,8 @@ class TrainingSettings:
     patience: int | None = None
     keep: int = 2
     seed: int = 0
-    autocast: bool = False
-    compile: bool = False
+    precision: str = "auto"
+    compile: bool | str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "evaluate_every", "evaluate_rows", "keep"):
@@ -68,6 +71,10 @@ class TrainingSettings:
         _within("final_learning_rate", low, fits, "from 0 to learning_rate")
         _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < 10, "from 0 to 10")
         _within("clip", self.clip, self.clip >= 0, "≥ 0")
+        kinds = ("auto", "float32", "bfloat16")
+        _within("precision", self.precision, self.precision in kinds, "auto, float32 or bfloat16")
+        chosen = self.compile == "auto" or isinstance(self.compile, bool)
+        _within("compile", self.compile, chosen, 'True, False or "auto"')
         _within("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "two below 1")
 
     @property
@@ -84,4 +91,10 @@ def _whole(value: Any, least: int) -> bool:
 
 def _within(name: str, value: Any, fits: bool, wanted: str) -> None:
     if not fits:
-        raise InputError(f"{name} must be {wanted}; got {value!r}.")
+        raise InputError(
+            f"{name} must be {wanted}; got {value!r}.",
+            name="lm_setting",
+            setting=name,
+            wanted=wanted,
+            came=repr(value),
+        )

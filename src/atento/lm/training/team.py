@@ -22,10 +22,12 @@ class Team:
     Attributes:
         rank: its number, from 0 on; 0 writes the files.
         size: how many there are.
+        shards: whether each keeps a part of the weights, instead of all of them.
     """
 
     rank: int = 0
     size: int = 1
+    shards: bool = False
 
     @property
     def leads(self) -> bool:
@@ -41,7 +43,10 @@ class Team:
         if len(rows) % self.size:
             raise InputError(
                 f"{len(rows)} rows cannot be shared by {self.size} processes: choose a batch "
-                "that is a multiple of them."
+                "that is a multiple of them.",
+                name="lm_share",
+                rows=len(rows),
+                processes=self.size,
             )
         return rows[self.rank :: self.size]
 
@@ -54,7 +59,7 @@ class Team:
 
     def wrapped(self, model: nn.Module) -> nn.Module:
         """The model whose gradients are averaged over all processes."""
-        if self.size == 1:
+        if self.size == 1 or self.shards:  # parts are averaged by `fully_shard` itself
             return model
         from torch.nn.parallel import DistributedDataParallel
 
@@ -62,7 +67,7 @@ class Team:
 
     def quiet(self, model: nn.Module, last: bool) -> Any:
         """While parts of a batch are added up, gradients are averaged with the last one only."""
-        if self.size == 1 or last:
+        if self.size == 1 or self.shards or last:
             return nullcontext()
         return model.no_sync()  # type: ignore[operator]
 
@@ -77,15 +82,30 @@ class Team:
 
 
 @contextmanager
-def teamed(device: torch.device) -> Iterator[Team]:
-    """The team that torchrun's environment tells of; alone without one."""
+def teamed(device: torch.device, *, shard: bool = False) -> Iterator[Team]:
+    """The team that torchrun's environment tells of; alone without one.
+
+    Args:
+        device: of this process.
+        shard: whether each keeps a part of the weights.
+
+    Raises:
+        InputError: parts are asked for, and there is one process.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1 or dist.is_initialized():
-        alone = not dist.is_initialized()
-        yield Team() if alone else Team(dist.get_rank(), dist.get_world_size())
+    began = dist.is_initialized()
+    if shard and (dist.get_world_size() if began else size) == 1:
+        raise InputError(
+            "train: shard=True (--shard) keeps a part of the model in each of several processes, "
+            "and this is one: start it by torchrun, or leave it out.",
+            name="lm_shard",
+        )
+    if size == 1 or began:
+        yield Team(dist.get_rank(), dist.get_world_size(), shard) if began else Team()
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Flags and losses go from CPU to CPU, also where gradients do not.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Team(dist.get_rank(), size)
+        yield Team(dist.get_rank(), size, shard)
     finally:
         dist.destroy_process_group()

@@ -1,5 +1,6 @@
 """train: a corpus in, a run out."""
 
+import os
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,12 +18,14 @@ from atento.lm.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 from atento.lm.training.checkpoint import write_checkpoint
 from atento.lm.training.corpus import read_corpus
 from atento.lm.training.loop import Loop
-from atento.lm.training.optimizer import adamw
 from atento.lm.training.run import CHECKPOINTS, NAME, TRAINING, VALIDATION, Run, open_run, start_run
 from atento.lm.training.settings import TrainingSettings
+from atento.lm.training.speed import is_worth_compiling, precision_for
 from atento.lm.training.team import teamed
 from atento.lm.training.token_file import write_tokens
 from atento.lm.transformer import Transformer
+from atento.lm.watching.plan import check_as_planned, check_every, plan_of, write_plan
+from atento.lm.watching.repeats import RECIPE, repeated_corpus, repeated_prompts
 
 __all__ = ["train"]
 
@@ -41,7 +44,10 @@ def train(
     vocabulary_size: int = 4096,
     resume: bool = False,
     device: str | torch.device = "cpu",
+    shard: bool = False,
     progress: bool = True,
+    watch: str | Path | Iterable[str] | None = None,
+    watch_every: int | None = None,
     **settings: Any,
 ) -> Run:
     """Train a language model on a text.
@@ -51,7 +57,10 @@ def train(
     goes on from its last checkpoint, on a CPU bit for bit as if nothing had happened.
 
     Args:
-        corpus: a text file, a folder of them, a .jsonl with "text" in each line, or texts.
+        corpus: a text file, a folder of them, a .jsonl with "text" in each line, or texts. The
+            preset "induction" needs none: it makes random runs of characters, each written four
+            times, from the seed, watches two such prompts, and has settings of its own (`RECIPE` of
+            `atento.lm.watching.repeats`).
         out: the folder of the run; see `Run`.
         preset: of `TransformerConfig.preset`.
         config: the shape itself, instead of a preset; its vocabulary_size is the tokenizer's.
@@ -59,8 +68,14 @@ def train(
         tokenizer: "char", the characters of the corpus; "bpe", byte pairs learnt from it; or one.
         vocabulary_size: of "bpe".
         resume: go on with the run in `out`; what else is given must be as it was.
-        device: where it is computed.
+        device: where it is computed; "cuda" is the process' own GPU where torchrun starts several.
+        shard: keep a part of the weights in each of torchrun's processes (`fully_shard`), for a
+            model beyond one device. Checkpoints are whole: a run goes on with or without it.
         progress: show a bar (where there is a terminal) and samples.
+        watch: prompts on which all heads are looked at while the model learns: a text, several, or
+            the `pathlib.Path` of a file with one in each line; `load_watch` reads what was seen.
+            Not a bit of the training changes by it.
+        watch_every: steps between two looks; None: some 45 looks, the more the earlier.
         settings: the fields of `TrainingSettings`.
 
     Returns:
@@ -78,19 +93,30 @@ def train(
     ('steps', 25)
     """
     folder, place = Path(out), _device(device)
-    with teamed(place) as team:
+    check_every(watch_every)
+    _check_resumed(resume, corpus=corpus, config=config, model=model)
+    alone = corpus is None and preset == "induction" and model is None
+    if alone and not resume:
+        settings = RECIPE | settings
+    with teamed(place, shard=shard) as team:
         if team.leads:
             _make(folder)
         team.wait()
         with writing(folder, 0) if team.leads else nullcontext():
             if resume:
                 chosen = _as_begun(folder, settings)
+                check_as_planned(folder, watch, watch_every)
             else:
                 chosen = _settings(settings)
+                if alone:
+                    corpus = [repeated_corpus(chosen.seed)]
+                    watch = repeated_prompts(chosen.seed) if watch is None else watch
                 if team.leads:
                     given = (corpus, preset, config, model, tokenizer, vocabulary_size)
-                    _begin(folder, chosen, *given)
+                    _begin(folder, chosen, place, watch, watch_every, *given)
             team.wait()
+            if not resume:
+                chosen = _as_begun(folder, {})  # what "auto" has become
             ended = Loop(folder, chosen, team, place, progress=progress).go()
     return Run(folder, ended)
 
@@ -98,6 +124,9 @@ def train(
 def _begin(
     folder: Path,
     settings: TrainingSettings,
+    device: torch.device,
+    watch: Any,
+    watch_every: int | None,
     corpus: Any,
     preset: str,
     config: TransformerConfig | None,
@@ -109,7 +138,9 @@ def _begin(
     if (folder / NAME).exists():
         raise InputError(
             f"{folder} holds a run already: say resume=True to go on with it, or choose another "
-            "folder."
+            "folder.",
+            name="lm_run_there",
+            folder=folder,
         )
     if model is not None and config is not None:
         raise InputError("train: config= makes a new model; leave it out, or leave out model=.")
@@ -125,14 +156,29 @@ def _begin(
     if model.config.vocabulary_size < tokenizer.vocabulary_size:
         raise InputError(
             f"train: the tokenizer has {tokenizer.vocabulary_size:,} tokens, and the model "
-            f"{model.config.vocabulary_size:,}: they do not belong together."
+            f"{model.config.vocabulary_size:,}: they do not belong together.",
+            name="lm_too_many_tokens",
+            tokens=tokenizer.vocabulary_size,
+            vectors=model.config.vocabulary_size,
         )
     model.tokenizer = tokenizer
+    plan = plan_of(watch, watch_every, settings.steps, tokenizer, model.config.context)
     _write_ids(folder, texts, tokenizer, model.config.context)
     progress: dict[str, Any] = {"step": 0, "best": None, "worse": 0, "losses": []}
-    write_checkpoint(folder / CHECKPOINTS, model, adamw(model, settings), progress, settings.keep)
+    write_checkpoint(folder / CHECKPOINTS, model, {}, progress, settings.keep)
     save_model(model, folder)
-    start_run(folder, settings)  # last: what is there now is a run
+    write_plan(folder, plan)
+    start_run(folder, _decided(settings, model, device))  # last: what is there now is a run
+
+
+def _decided(
+    settings: TrainingSettings, model: Transformer, device: torch.device
+) -> TrainingSettings:
+    """The settings with what "auto" stands for on this machine: a run keeps to it."""
+    tokens = settings.steps * settings.batch * model.config.context
+    worth = is_worth_compiling(settings.compile, device, model.num_parameters, tokens)
+    precision = precision_for(settings.precision, device, model.config.d_model)
+    return replace(settings, precision=precision, compile=worth)
 
 
 def _write_ids(folder: Path, texts: list[str], tokenizer: Any, context: int) -> None:
@@ -149,7 +195,10 @@ def _write_ids(folder: Path, texts: list[str], tokenizer: Any, context: int) -> 
         raise InputError(
             f"train: the corpus has {len(ids):,} tokens, and one row takes {context + 1:,} (the "
             "context and the token after it): give a longer text, or a config with a shorter "
-            "context."
+            "context.",
+            name="lm_corpus_short",
+            came=len(ids),
+            needed=context + 1,
         )
     write_tokens(folder / TRAINING, ids[: len(ids) - held], tokenizer.vocabulary_size)
     write_tokens(folder / VALIDATION, ids[len(ids) - held :], tokenizer.vocabulary_size)
@@ -167,8 +216,13 @@ def _texts(corpus: Any) -> Iterable[str]:
             seen |= set(text[:1000]) if len(set(text[:1000])) > 1 else set(text)
         yield text
     if len(seen) < 2:
-        what = f"the one character {seen.pop()!r} again and again" if seen else "nothing"
-        raise InputError(f"train: the corpus holds {what}: there is nothing to learn.")
+        only = seen.pop() if seen else ""
+        what = f"the one character {only!r} again and again" if only else "nothing"
+        raise InputError(
+            f"train: the corpus holds {what}: there is nothing to learn.",
+            name="lm_corpus_one" if only else "lm_corpus_empty",
+            character=repr(only),
+        )
 
 
 def _tokenizer(given: Any, texts: list[str], vocabulary_size: int) -> Any:
@@ -184,6 +238,22 @@ def _tokenizer(given: Any, texts: list[str], vocabulary_size: int) -> Any:
             f"atento.lm; got {given!r}."
         )
     return given
+
+
+def _check_resumed(resume: bool, **begun: Any) -> None:
+    """A run goes on with what it was started with.
+
+    Raises:
+        InputError: naming what was given beside resume.
+    """
+    given = [name for name, value in begun.items() if value is not None]
+    if resume and given:
+        raise InputError(
+            f"train: resume=True goes on with the {given[0]} that the run was started with: leave "
+            f"{given[0]}= out.",
+            name="lm_resume",
+            given=given[0],
+        )
 
 
 def _settings(given: dict[str, Any]) -> TrainingSettings:
@@ -206,10 +276,15 @@ def _as_begun(folder: Path, given: dict[str, Any]) -> TrainingSettings:
     begun = open_run(folder)["settings"] | {}
     begun["betas"] = tuple(begun["betas"])
     for name, value in given.items():
-        if begun[name] != value:
+        if value != "auto" and begun[name] != value:
             raise InputError(
                 f"train: the run in {folder} was started with {name} = {begun[name]!r}, and this "
-                f"asks for {value!r}: leave it out, or start another run."
+                f"asks for {value!r}: leave it out, or start another run.",
+                name="lm_run_other",
+                folder=folder,
+                setting=name,
+                was=repr(begun[name]),
+                came=repr(value),
             )
     return TrainingSettings(**begun)
 
@@ -218,12 +293,30 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder} cannot be made: {error.strerror}.") from None
+        raise InputError(
+            f"{folder} cannot be made: {error.strerror}.",
+            name="lm_folder",
+            folder=folder,
+            why=error.strerror,
+        ) from None
 
 
 def _device(given: str | torch.device) -> torch.device:
+    """Where this process computes.
+
+    Raises:
+        InputError: it is not there.
+    """
+    own = os.environ.get("LOCAL_RANK")
+    if str(given) == "cuda" and own is not None:  # torchrun's processes have a GPU each
+        given = f"cuda:{own}"
     try:
         return torch.zeros((), device=given).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         said = str(error).split("\n")[0]
-        raise InputError(f"train: the device {str(given)!r} is not there: {said}.") from None
+        raise InputError(
+            f"train: the device {str(given)!r} is not there: {said}.",
+            name="device",
+            device=repr(str(given)),
+            why=said,
+        ) from None

@@ -109,6 +109,10 @@ def to_bert(module: MultiHeadAttention, layer: Any = None) -> Any:
 
     Shared key heads are repeated, one for every query head; a bias that is missing is 0.
 
+    Args:
+        module: what is converted.
+        layer: a layer of transformers whose parameters are overwritten; None: tensors are returned.
+
     Raises:
         InputError: saying all that BERT's attention cannot compute.
         ShapeError, DTypeError: for a layer of other sizes, or of another kind.

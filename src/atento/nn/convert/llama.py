@@ -102,6 +102,10 @@ def to_llama(module: MultiHeadAttention, layer: Any = None) -> Any:
     ``model.layers[3].self_attn``: its parameters are overwritten, and it is returned; its dtype,
     device, dropout, and which of its parameters are trained stay. A bias that is missing is 0.
 
+    Args:
+        module: what is converted.
+        layer: a layer of transformers whose parameters are overwritten; None: tensors are returned.
+
     Raises:
         InputError: saying all that this layer cannot compute; positions among them, which come
             from its config.

@@ -37,6 +37,9 @@ def from_torch(module: nn.MultiheadAttention) -> MultiHeadAttention:
     weights, of each head, come with ``return_weights=True``. ``add_zero_attn`` becomes sinks that
     are fixed at 0: both add exp(0) to the softmax's denominator and nothing to the output.
 
+    Args:
+        module: what is converted; it stays as it is.
+
     Raises:
         InputError: for bias_k and bias_v (``add_bias_kv=True``), which our module has not.
         DTypeError: for another module.

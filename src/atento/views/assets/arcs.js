@@ -17,12 +17,15 @@ const SLICE = 8; // ms of work between two frames
 const SHADES = 6;
 const LISTED = 8;
 
+/** @type {Record<Side, Side>} */
 const opposite = { query: "key", key: "query" };
+/** @type {Record<Side, "row"|"col">} */
 const axisOfSide = { query: "row", key: "col" };
 
 /** @param {ViewStage} stage @returns {View} */
 export function arcsView(stage) {
   const { recording, words, state } = stage;
+  /** @type {Words["text"]} */
   const say = (key, parts) => words.text(`recording.arcs.${key}`, parts);
   const layer = recording.layers[state.layer];
   const chosen = kept(recording, "arcs", { least: 0.1, one: false, heads: [] });
@@ -52,6 +55,7 @@ export function arcsView(stage) {
   const output = element("output");
   const least = { id: "arcs-least", type: "range", min: Math.log10(FLOOR), max: 0, step: 0.02, value: Math.log10(chosen.least) };
   const slider = element("input", least);
+  /** @param {any} choice */
   const choose = (choice) => {
     Object.assign(chosen, choice);
     frame.ask();
@@ -77,6 +81,7 @@ export function arcsView(stage) {
   };
   const drawChips = () => {
     const colours = HEAD_COLOURS[stage.theme()];
+    /** @param {number} number @param {number} index */
     const chip = (number, index) => {
       const at = heads.findIndex(({ head }) => head.index === index);
       const toggle = () => {
@@ -96,6 +101,7 @@ export function arcsView(stage) {
     refill(chips, say("heads"), ...layer.headNumbers.map(chip));
   };
 
+  /** @param {Side} name */
   const inView = (name) => {
     const from = Math.floor(top / step) - first[name];
     return [Math.max(0, from), Math.min(tokens[name].length, Math.ceil((top + height) / step) - first[name])];
@@ -115,6 +121,7 @@ export function arcsView(stage) {
     const end = performance.now() + SLICE;
     timer = 0;
     for (let next = missing(); next && performance.now() < end; next = missing()) {
+      /** @type {number[]} */
       const links = []; // key, weight, key, weight, …
       row(next.one.head, next.i).forEach((value, key) => value >= FLOOR && links.push(key, value));
       next.one.links[next.i] = links;
@@ -124,6 +131,7 @@ export function arcsView(stage) {
 
   /** The same token on the other side. @param {Place} place @returns {Place} */
   const twinOf = ({ side: name, at }) => ({ side: opposite[name], at: at + first[name] - first[opposite[name]] });
+  /** @param {Side} name @param {number} at */
   const y = (name, at) => (at + first[name] + 0.5) * step - top;
 
   const draw = () => {
@@ -145,11 +153,11 @@ export function arcsView(stage) {
       const aside = (nth - (heads.length - 1) / 2) * 2.5 * look.unit; // heads that agree lie side by side
       drawLinks(context, links, colours[nth], focus, look.unit, aside);
     });
-    for (const name of oneColumn() ? ["key"] : ["query", "key"]) drawTokens(context, name, focus, look, colours);
+    for (const name of /** @type {Side[]} */ (oneColumn() ? ["key"] : ["query", "key"])) drawTokens(context, name, focus, look, colours);
     if (!timer && missing()) timer = setTimeout(work);
   };
 
-  /** The tokens of one side, tinted by what they have to do with the one in focus. */
+  /** The tokens of one side, tinted by what they have to do with the one in focus. @type {DrawTokens} */
   const drawTokens = (context, name, focus, look, colours) => {
     const left = oneColumn() || name === "query";
     const [from, to] = inView(name);
@@ -166,11 +174,11 @@ export function arcsView(stage) {
       context.fillStyle = at === here ? look.accent : look.ink;
       context.font = (at === here ? "bold " : "") + look.font;
       labels[name][at] ??= plainLabel(tokens[name][at].text, 24) + tokens[name][at].mark;
-      const [x, align] = left ? [room - 8, "right"] : [width - room + 8, "left"];
-      label(context, labels[name][at], x, y(name, at), align, room - 10);
+      label(context, labels[name][at], left ? room - 8 : width - room + 8, y(name, at), left ? "right" : "left", room - 10);
     }
   };
 
+  /** @type {DrawLinks} */
   const drawLinks = (context, links, ink, focus, unit, aside) => {
     const paths = Array.from({ length: SHADES + 1 }, () => new Path2D()); // first the faint ones
     const one = oneColumn();
@@ -210,9 +218,11 @@ export function arcsView(stage) {
     side.replaceChildren(...said);
     if (!hover) live.textContent = said.map((part) => part.textContent).join(" ");
   };
+  /** @param {Place} place */
   const listOf = ({ side: name, at }) => {
     const outward = name === "query";
     const found = heads.flatMap(({ head }) => {
+      /** @type {Ends[]} */
       const [rows, cols] = outward ? [[at, at + 1], [0, head.Tk]] : [[0, head.Tq], [at, at + 1]];
       return strongest(head, rows, cols, LISTED).map((link) => ({ ...link, head }));
     });
@@ -236,6 +246,7 @@ export function arcsView(stage) {
     const at = Math.floor((event.clientY - area.top + box.scrollTop) / step) - first[name];
     return tokens[name][at] ? { side: name, at } : null;
   };
+  /** @param {Place|null} place */
   const pin = (place) => {
     pinned = place;
     hover = null;
@@ -247,8 +258,9 @@ export function arcsView(stage) {
     hover = event && placeAt(event);
     frame.ask();
   });
-  box.addEventListener("click", (event) => pin(placeAt(event)));
+  box.addEventListener("click", (/** @type {MouseEvent} */ event) => pin(placeAt(event)));
   const here = () => ({ row: pinned?.at ?? 0, col: pinned?.side === "key" ? 1 : 0 });
+  /** @param {Cell} next */
   const go = (next) => {
     const name = next.col && !oneColumn() ? "key" : "query";
     const at = Math.min(next.row, tokens[name].length - 1);

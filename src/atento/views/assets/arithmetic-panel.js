@@ -14,7 +14,7 @@ export function arithmeticPanel(onClose) {
   let shownFor = "";
   let all = false;
 
-  /** @param {Scene} scene @param {Selection|null} selection */
+  /** @param {Scene} scene @param {Picked|null} selection */
   const show = (scene, selection) => {
     const key = JSON.stringify(selection);
     if (key !== shownFor) all = false;

@@ -7,27 +7,31 @@ export const MANY = 32;
 /** Of many terms, so many of the largest are shown. */
 export const LARGEST = 12;
 
-/** A whole row or column of a step's matrix. */
+/** A whole row or column of a step's matrix. @param {string} step @param {number} row */
 const lineOf = (step, row) => ({ step, row, col: null });
+/** @param {string} step @param {number} col */
 const columnOf = (step, col) => ({ step, row: null, col });
 
 /** @param {Run} run @param {string} name of a step, "input" or "weight-…" @param {number} row @param {number} col @returns {{ arithmetic: Arithmetic, sources: Source[] }} */
 export function explain(run, name, row, col) {
   const { head, steps, projections, input } = run;
   const step = steps.get(name);
-  const matrix = step?.matrix ?? projections[name.slice("weight-".length)]?.weight ?? input;
-  const before = step?.previous ? steps.get(step.previous).matrix : null;
+  const matrix = /** @type {Matrix} */ (step?.matrix ?? projections?.[name.slice("weight-".length)]?.weight ?? input);
+  const previous = step?.previous ?? "";
+  const before = steps.get(previous)?.matrix;
   const result = at(matrix, row, col);
+  /** @param {number} count @param {Factor} a @param {Factor} b @param {Source[]} sources @param {number|null} plus */
   const dot = (count, a, b, sources, plus = null) => {
     const terms = Array.from({ length: count }, (_, index) => ({ a: a(index), b: b(index), index, product: a(index) * b(index) }));
-    return { arithmetic: { kind: "dot", terms, plus, result }, sources };
+    return { arithmetic: /** @type {Arithmetic} */ ({ kind: "dot", terms, plus, result }), sources };
   };
+  /** @param {string} kind @param {Record<string, any>} parts */
   const changed = (kind, parts) => ({
-    arithmetic: { kind, value: at(before, row, col), ...parts, result },
-    sources: [{ step: step.previous, row, col }],
+    arithmetic: /** @type {Arithmetic} */ ({ kind, value: at(before, row, col), ...parts, result }),
+    sources: [{ step: previous, row, col }],
   });
   const map = step && projections?.[name];
-  if (map) {
+  if (map && input) {
     const sources = [lineOf("input", row), columnOf(`weight-${name}`, col)];
     return dot(map.weight.rows, (c) => at(input, row, c), (c) => at(map.weight, c, col), sources, map.bias[col]);
   }
@@ -43,15 +47,15 @@ export function explain(run, name, row, col) {
     case "capped":
       return changed("cap", { softcap });
     case "biased":
-      return changed("bias", { bias: bias.data[place] });
+      return changed("bias", { bias: bias?.data[place] });
     case "masked":
-      return changed("mask", { visible: mask[place] === 1 });
+      return changed("mask", { visible: mask?.[place] === 1 });
     case "weights": {
       const { values: logits, exps, sinkExp, ...whole } = softmaxRow(before, row, sink);
       const shares = Array.from(exps, (exp, index) => ({ index, logit: logits[index], exp }));
       const sunk = sink === null ? null : { logit: sink, exp: sinkExp };
-      const arithmetic = { kind: "softmax", ...whole, shares, numerator: exps[col], column: col, sink: sunk, result };
-      return { arithmetic, sources: [lineOf(step.previous, row)] };
+      const arithmetic = /** @type {Arithmetic} */ ({ kind: "softmax", ...whole, shares, numerator: exps[col], column: col, sink: sunk, result });
+      return { arithmetic, sources: [lineOf(previous, row)] };
     }
     case "output": {
       const sources = [lineOf("weights", row), columnOf("values", col)];

@@ -35,10 +35,9 @@ export function softmaxRow(logits, row, sink) {
   return { values, max, exps, sinkExp, denominator: sinkExp + sum(exps.length, (k) => exps[k]), none };
 }
 
-/** All steps of one head, in the order of the equation; those that do not happen are absent. @param {HeadInput} head @returns {Map<string, Step>} */
+/** All steps of one head, in the order of the equation; those that do not happen are absent. @param {HeadInput} head @returns {Known<Step>} */
 export function attend({ queries, keys, values, scale, softcap, bias, mask, sink }) {
-  /** @type {Map<string, Step>} */
-  const steps = new Map();
+  const steps = /** @type {Known<Step>} */ (new Map());
   /** @param {string} name @param {Matrix} matrix @param {string|null} previous */
   const add = (name, matrix, previous = null) => steps.set(name, { name, matrix, previous });
   let logits = matrixOf(queries.rows, keys.rows, (i, j) => sum(queries.cols, (f) => at(queries, i, f) * at(keys, j, f)));
@@ -65,7 +64,9 @@ export function attend({ queries, keys, values, scale, softcap, bias, mask, sink
   }
   add("weights", weights, last);
   // A key without weight adds nothing, even where its value is NaN: that is how a mask hides it.
+  /** @param {number} weight @param {number} value */
   const share = (weight, value) => (weight === 0 ? 0 : weight * value);
+  /** @param {number} i @param {number} j */
   const output = (i, j) => sum(keys.rows, (k) => share(at(weights, i, k), at(values, k, j)));
   add("output", matrixOf(queries.rows, values.cols, output), "weights");
   return steps;

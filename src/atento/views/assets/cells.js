@@ -7,7 +7,7 @@ import { bothTiles, takeIn } from "./weights.js";
  * The largest weights of one head, or differences of two, in some rows and columns of cells: first the
  * cells with the largest maximum, then every weight in these.
  * @param {Tiles} tiles @param {Head[]} heads @param {number} level cells are of 2^level × 2^level weights
- * @param {Range} rows @param {Range} cols @param {number} count @returns {Pair[]} the largest first
+ * @param {Ends} rows @param {Ends} cols @param {number} count @returns {Pair[]} the largest first
  */
 export function strongestOf(tiles, heads, level, [top, bottom], [left, right], count) {
   const side = 2 ** level;

@@ -35,12 +35,15 @@ export function colourScale(data) {
     if (data[p] < 0 && data[p] !== -Infinity) signed = true;
   }
   const strength = reach ? 1 / reach : 0;
+  /** @type {Colours["rgb"]} */
   const rgb = (value, theme) => {
     if (Number.isNaN(value) || value === -Infinity) return null;
     const share = value === Infinity ? 1 : value * strength;
     return along((share < 0 ? ORANGE : BLUE)[theme], Math.abs(share));
   };
+  /** @type {Record<string, (number[]|null)[]>} */
   const tables = {};
+  /** @type {Colours["grades"]} */
   const grades = (theme) => {
     const table = (tables[theme] ??= Array.from({ length: 511 }, (_, i) => rgb(((i - 255) / 255) * (reach || 1), theme)));
     return (value) => table[255 + Math.round(Math.max(-1, Math.min(1, value * strength)) * 255)];
@@ -50,7 +53,7 @@ export function colourScale(data) {
 
 /** Colours of a cell as custom properties, so that the stylesheet picks the theme. @param {HTMLElement} node @param {Colours} scale @param {number|null} value */
 export function paint(node, scale, value) {
-  for (const theme of ["light", "dark"]) {
+  for (const theme of /** @type {Theme[]} */ (["light", "dark"])) {
     const rgb = value === null ? null : scale.rgb(value, theme);
     node.style.setProperty(`--${theme}`, rgb && `rgb(${rgb.join(" ")})`); // null takes it away
     node.style.setProperty(`--${theme}-ink`, rgb && inkOn(rgb));
@@ -77,6 +80,6 @@ export function cellsPicture(rows, cols, colour) {
     if (rgb) pixels[p] = 0xff000000 | (rgb[2] << 16) | (rgb[1] << 8) | rgb[0];
   }
   const made = new OffscreenCanvas(cols, rows);
-  made.getContext("2d").putImageData(image, 0, 0);
+  made.getContext("2d")?.putImageData(image, 0, 0);
   return made;
 }

@@ -18,11 +18,13 @@ export function incomparable({ other, layers }, layer, head) {
 /** @param {ViewStage} stage @returns {View} */
 export function compareView(stage) {
   const { words, state, recording } = stage;
-  const [mine, theirs] = [recording, recording.other].map((one) => one.head(state.layer, state.head));
+  const other = recording.other ?? recording;
+  const [mine, theirs] = [recording, other].map((one) => one.head(state.layer, state.head));
   const readout = spoken("p.caption.readout");
   /** @type {Cell|null} */
   let hovered = null;
   const titles = ["first", "second", "difference"].map((name) => words.text(`recording.compare.${name}`));
+  /** @param {Cell|null} place */
   const point = (place) => {
     hovered = place;
     tell();
@@ -33,7 +35,7 @@ export function compareView(stage) {
     list.later();
   };
   const panes = [[mine], [theirs], [mine, theirs]].map((heads, at) =>
-    mapPane({ ...stage, recording: at === 1 ? recording.other : recording }, heads, titles[at], point, at === 2 ? drawn : () => {}),
+    mapPane({ ...stage, recording: at === 1 ? other : recording }, heads, titles[at], point, at === 2 ? drawn : () => {}),
   );
   const last = () => panes[2];
   const legend = mapLegend(stage, () => last().reach(), true);

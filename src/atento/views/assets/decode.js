@@ -12,6 +12,7 @@ export function halfToNumber(bits) {
 
 /** @type {Float32Array|null} */
 let everyHalf = null;
+/** @type {Record<string, any>} */
 const ARRAYS = { i2: Int16Array, i4: Int32Array, f4: Float32Array, f8: Float64Array };
 
 /** @param {string} base64 @returns {Promise<Uint8Array>} */

@@ -21,6 +21,9 @@ export function element(kind, ...rest) {
   return node;
 }
 
+/** A node that the page has. @param {string} id @returns {any} */
+export const byId = (id) => document.getElementById(id);
+
 /** A token of ten thousand letters is cut even where it is shown in full. */
 const LONGEST_TITLE = 1000;
 

@@ -11,6 +11,7 @@ export function equationLine({ words, run: { head, steps, input } }, go) {
   const links = [];
   /** @param {string} step @param {...(Node|string)} content */
   const part = (step, ...content) => {
+    /** @param {Event} event */
     const onclick = (event) => {
       event.preventDefault();
       go(step);
@@ -19,6 +20,7 @@ export function equationLine({ words, run: { head, steps, input } }, go) {
     links.push(element("a", attributes, content));
     return links[links.length - 1];
   };
+  /** @type {(Node|string)[]} */
   let inner = [
     part("queries", symbol("Q")),
     part("scores", " · "),
@@ -39,6 +41,7 @@ export function equationLine({ words, run: { head, steps, input } }, go) {
       [") ", part("values", symbol("V"))],
     ),
   );
+  /** @param {string} step */
   const mark = (step) => {
     for (const link of links) {
       if (link.dataset.step === step) link.setAttribute("aria-current", "step");

@@ -7,7 +7,8 @@ function nextCell({ key, altKey, metaKey, ctrlKey }, { row, col }, { rows, cols 
   const page = Math.max(1, Math.min(10, Math.floor(rows / 2)));
   const far = ctrlKey ? Infinity : 1;
   const whole = ctrlKey ? Infinity : 0;
-  const step = {
+  /** @type {Record<string, number[]>} */
+  const steps = {
     ArrowLeft: [0, -far],
     ArrowRight: [0, far],
     ArrowUp: [-far, 0],
@@ -16,7 +17,8 @@ function nextCell({ key, altKey, metaKey, ctrlKey }, { row, col }, { rows, cols 
     PageDown: [page, 0],
     Home: [-whole, -Infinity],
     End: [whole, Infinity],
-  }[key];
+  };
+  const step = steps[key];
   if (altKey || metaKey || !step) return null;
   return { row: within(row + step[0], rows), col: within(col + step[1], cols) };
 }

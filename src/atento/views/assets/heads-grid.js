@@ -4,6 +4,7 @@ import { cellsPicture } from "./colours.js";
 import { element } from "./dom.js";
 import { walkedByKeys } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
+import { poolChooser } from "./map.js";
 import { chooser, group, kept, labelled, lead, named, plainTable, pressable, refill, unfolding, weightColour } from "./view-parts.js";
 
 const TABLE_ROWS = 100;
@@ -12,7 +13,9 @@ const TABLE_ROWS = 100;
 export function headsView(stage) {
   const { recording, words, state } = stage;
   const { full, count } = words.number;
+  /** @type {Words["text"]} */
   const say = (key, parts) => words.text(`recording.heads.${key}`, parts);
+  /** @param {number} layer */
   const layerName = (layer) => plainLabel(recording.layers[layer].name, 80);
   const cards = recording.layers.flatMap(({ summary }, layer) => summary.map((row, index) => card(row, layer, index)));
   const names = Object.keys(Object.assign({}, ...cards.map(({ row }) => row))).filter((name) =>
@@ -27,6 +30,7 @@ export function headsView(stage) {
   let shown = cards;
   let current = cards.find(isOpen) ?? cards[0];
 
+  /** @type {Set<any>} */
   const visible = new Set();
   const byNode = new Map(cards.map((one) => [one.node, one]));
   const observer = new IntersectionObserver((entries) => {
@@ -35,9 +39,11 @@ export function headsView(stage) {
   });
   for (const one of cards) observer.observe(one.node);
 
+  /** @typedef {ReturnType<typeof card>} Card @param {Card} one */
   function isOpen({ layer, index }) {
     return layer === state.layer && index === state.head;
   }
+  /** @param {any} row @param {number} layer @param {number} index */
   function card(row, layer, index) {
     const canvas = element("canvas", { "aria-hidden": "true", width: 1, height: 1 });
     const name = element("span.head-name");
@@ -61,6 +67,7 @@ export function headsView(stage) {
     }
   };
 
+  /** @param {Card} one @param {boolean} really */
   const focus = (one, really) => {
     current.node.tabIndex = -1;
     current = one;
@@ -70,9 +77,11 @@ export function headsView(stage) {
   /** Sifted and sorted: layers as they ran, roles by name, numbers from the largest; equal ones stay. */
   const order = () => {
     const { sort, back, role, least } = chosen;
+    /** @param {Card} one */
     const rank = ({ row, layer }) =>
       sort === "layer" ? layer : sort === "role" ? roles.indexOf(row.role) : -(row[sort] ?? NaN);
     const kept = cards.filter((one) => (!role || one.row.role === role) && (least === -Infinity || -rank(one) >= least));
+    /** @param {Card} one */
     const none = (one) => Number(Number.isNaN(rank(one))); // without the number: last
     return kept.sort((a, b) => none(a) - none(b) || (back ? rank(b) - rank(a) : rank(a) - rank(b)) || 0);
   };
@@ -105,9 +114,9 @@ export function headsView(stage) {
   const draw = () => {
     const { sort, role, least } = chosen;
     const sorts = ["layer", "role", ...names].map((name) => [name, named(words, "number", name)]);
+    /** @param {string} name */
     const among = (name) => count(cards.filter(({ row }) => row.role === name).length);
     const byRole = roles.map((name) => [name, `${named(words, "role", name)} (${among(name)})`]);
-    const pools = ["mean", "max"].map((name) => [name, words.text(`recording.pool.${name}`)]);
     const values = cards.map(({ row }) => row[sort]).filter(Number.isFinite);
     const from = Math.min(...values);
     const output = element("output", full(Math.max(from, least)));
@@ -126,10 +135,11 @@ export function headsView(stage) {
         chosen.role = value;
         arrange();
       }),
-      chooser("pool", words.text("recording.pool"), pools, state.pool, (pool) => stage.change({ pool })),
+      poolChooser(stage),
     );
     arrange();
   };
+  /** @param {string} sort @param {boolean} back */
   const sortBy = (sort, back) => {
     const inTable = text.contains(document.activeElement);
     Object.assign(chosen, { sort, back, least: -Infinity });
@@ -140,6 +150,7 @@ export function headsView(stage) {
   /** The same heads in words; its headings sort them. @param {number} most */
   function table(most) {
     const columns = ["layer", "head", "role", ...names];
+    /** @param {string} name */
     const heading = (name) => {
       const back = name === chosen.sort && !chosen.back;
       const word = named(words, "number", name);
@@ -159,7 +170,7 @@ export function headsView(stage) {
     return made;
   }
 
-  /** The nearest head of the next line up or down. @param {1|-1} way */
+  /** The nearest head of the next line up or down. @param {number} way */
   const beyond = (way) => {
     const from = current.node.getBoundingClientRect();
     let least = Infinity;
@@ -172,6 +183,7 @@ export function headsView(stage) {
     }, current);
   };
   // One row of heads, but that up and down lead to the nearest above and below.
+  /** @param {Cell} to */
   const go = ({ row, col }) => shown.length && focus(row === 1 ? shown[col] : beyond(row - 1), true);
   walkedByKeys(list, () => ({ rows: 3, cols: shown.length }), () => ({ row: 1, col: shown.indexOf(current) }), go);
   draw();

@@ -11,6 +11,7 @@ export const hosted = window.parent !== window;
  */
 export function hostLink(state, look) {
   if (!hosted) return () => {};
+  /** @param {Record<string, any>} parts */
   const send = (parts) => window.parent.postMessage({ atento: 1, ...parts }, "*");
   const height = () => Math.ceil(document.body.getBoundingClientRect().height);
   const greet = () => send({ ready: true, height: height(), state: state() });

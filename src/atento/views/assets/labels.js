@@ -12,6 +12,7 @@ export function visiblePieces(text) {
     .map((piece, at) => (at % 2 ? { text: nameOf(piece), box: true } : { text: piece, box: false }))
     .filter((piece) => piece.text);
   // A space at an end would not be seen.
+  /** @param {string} spaces */
   const shown = (spaces) => "␣".repeat(spaces.length);
   const [first, last] = [pieces[0], pieces[pieces.length - 1]];
   if (!first.box) first.text = first.text.replace(/^ +/, shown);
@@ -42,12 +43,14 @@ export function shorten(text, length) {
 export function namesOf(tokens) {
   const counts = new Map();
   for (const text of tokens) counts.set(text, (counts.get(text) ?? 0) + 1);
+  /** @param {number} index */
   const small = (index) => String(index).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[Number(digit)]);
   return tokens.map((text, index) => ({ text, mark: counts.get(text) > 1 ? small(index) : "" }));
 }
 
 /** As one line of plain text, for canvas, titles and labels. @param {string} text @param {number} length */
 export function plainLabel(text, length) {
+  /** @param {{ text: string, box: boolean }} piece */
   const plain = ({ text: piece, box }) => (box && piece.startsWith("U+") ? `[${piece}]` : piece);
   return visiblePieces(shorten(text, length)).map(plain).join("");
 }

@@ -1,6 +1,6 @@
 // A text that a model goes on with, token by token: each new token with the row of attention that chose it.
 
-import { element, tokenNode } from "./dom.js";
+import { byId, element, tokenNode } from "./dom.js";
 import { pageTheme } from "./page-frame.js";
 import { labelled, pressable, weightColour } from "./view-parts.js";
 
@@ -13,7 +13,7 @@ const OPTIONS = {
 };
 
 /**
- * @param {ReturnType<import("./live-server.js").liveServer>} server
+ * @param {ReturnType<typeof import("./live-server.js").liveServer>} server
  * @param {() => any} asked the text, the model, the heads that are off, and the head to watch
  * @param {(text: string) => void} done with the whole text
  * @param {(error: unknown) => void} failed
@@ -23,12 +23,13 @@ export function generation(server, asked, done, failed) {
     Object.entries(OPTIONS).map(([name, rest]) => [name, element("input", { id: `live-${name}`, type: "number", ...rest })]),
   );
   const canvas = element("canvas", { "aria-hidden": "true" });
-  const written = element("p", { class: "written" });
+  const written = element("p.written");
   const live = element("p", { class: "note", role: "status" });
-  const node = element("section", { class: "generate" });
+  const node = element("section.generate");
   /** @type {AbortController|null} */
   let running = null;
-  let words = null;
+  /** @type {Words} */
+  let words;
   /** @type {{ tokens: string[], rows: number[][], watch: string[] }} */
   let grown = { tokens: [], rows: [], watch: [] };
   let frame = 0;
@@ -47,7 +48,7 @@ export function generation(server, asked, done, failed) {
         const weight = newest[first + at];
         if (weight) token.style.boxShadow = `inset 0 -0.32em rgb(${colour(weight)})`;
         if (first + at >= newest.length) token.classList.add("new");
-        return element("span", {}, token);
+        return element("span", token);
       }),
     );
     if (!rows.length) return void (canvas.hidden = true);
@@ -62,10 +63,11 @@ export function generation(server, asked, done, failed) {
   const tell = () => {
     const { tokens, rows, watch } = grown;
     const [layer, head] = watch;
-    const at = (rows.at(-1) ?? []).reduce((best, weight, place, row) => (weight > row[best] ? place : best), 0);
-    const parts = { count: String(rows.length), layer, head, query: tokenNode({ text: tokens[rows.at(-1)?.length - 1] ?? "", mark: "" }) };
+    const newest = rows.at(-1) ?? [];
+    const at = newest.reduce((best, weight, place, row) => (weight > row[best] ? place : best), 0);
+    const parts = { count: String(rows.length), layer, head, query: tokenNode({ text: tokens[newest.length - 1] ?? "", mark: "" }) };
     const key = tokenNode({ text: tokens[at] ?? "", mark: "" });
-    live.replaceChildren(...(rows.length ? words.say("live.generate.told", { ...parts, key, weight: words.number.full(rows.at(-1)[at]) }) : []));
+    live.replaceChildren(...(rows.length ? words.say("live.generate.told", { ...parts, key, weight: words.number.full(newest[at]) }) : []));
   };
 
   const start = async () => {
@@ -73,6 +75,7 @@ export function generation(server, asked, done, failed) {
     const options = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, Number(input.value)]));
     grown = { tokens: [], rows: [], watch: watch.map(String) };
     const own = (running = new AbortController());
+    /** @type {string|null} */
     let text = null;
     button();
     try {
@@ -96,7 +99,7 @@ export function generation(server, asked, done, failed) {
     if (text !== null) done(text);
   };
   const button = () => {
-    const old = document.getElementById("live-generate");
+    const old = byId("live-generate");
     const had = old === document.activeElement;
     const made = pressable(words.text(running ? "live.stop" : "live.generate"), () => (running ? running.abort() : start()), {
       id: "live-generate",
@@ -111,9 +114,9 @@ export function generation(server, asked, done, failed) {
     words = spoken;
     const fields = Object.entries(inputs).map(([name, input]) => labelled(input.id, words.text(`live.option.${name}`), input));
     node.replaceChildren(
-      element("h2", {}, words.text("live.generate")),
-      element("p", { class: "note" }, words.text("live.generate.say")),
-      element("div", { class: "choices" }, ...fields, button()),
+      element("h2", words.text("live.generate")),
+      element("p.note", words.text("live.generate.say")),
+      element("div.choices", ...fields, button()),
       written,
       canvas,
       live,

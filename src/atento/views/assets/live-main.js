@@ -1,6 +1,6 @@
 // The page of the local server: a text is read by a model, and all views stand over that reading.
 
-import { element } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { generation } from "./live-generate.js";
 import { headsOff, nextTokens } from "./live-parts.js";
 import { liveServer } from "./live-server.js";
@@ -17,10 +17,11 @@ const READ_AGAIN = ["file", "reading", "text", "model", "off"]; // what else an 
 
 async function openLive() {
   const { lang, words: dictionaries, record, worker } = pageData();
+  /** @type {{ models: string[], recordings: { id: string, name: string }[] }} */
   const { models, recordings } = record;
   const languages = Object.keys(dictionaries);
-  const root = document.getElementById("app");
-  const [top, side, status] = [element("header"), element("div", { class: "live-side" }), element("p", { class: "note", role: "status", id: "live-status" })];
+  const root = byId("app");
+  const [top, side, status] = [element("header"), element("div.live-side"), element("p", { class: "note", role: "status", id: "live-status" })];
   const views = element("div", { id: "reading" });
   const input = element("textarea", { id: "live-text", rows: 3, spellcheck: "false" });
   const tiles = tileClient(worker);
@@ -31,7 +32,9 @@ async function openLive() {
   const server = liveServer(() => words.lang);
   const known = () => models.includes(told?.model); // a recording that was opened has no model to ask
 
+  /** @param {string} text */
   const say = (text) => (status.textContent = text);
+  /** @param {any} error */
   const failed = (error) => {
     if (error.name === "AbortError") return;
     say(error.status ? error.message : `${words.text("live.lost")} ${error.message}`);
@@ -47,7 +50,7 @@ async function openLive() {
     else if (told) {
       parts.set("text", told.text);
       if (told.model !== models[0]) parts.set("model", told.model);
-      if (told.off.length) parts.set("off", told.off.map((pair) => pair.join(".")).join(","));
+      if (told.off.length) parts.set("off", told.off.map((/** @type {number[]} */ pair) => pair.join(".")).join(","));
     }
     return parts;
   };
@@ -90,9 +93,10 @@ async function openLive() {
     }
   };
   /** @param {[number, number][]} [off] @param {string} [place] */
-  const read = (off = [], place = undefined) =>
+  const read = (off = [], place) =>
     show((signal) => server.ask("readings", { text: input.value, model, off }, signal), place);
-  const openHeld = (id, place = undefined) => show((signal) => server.ask(`readings/${id}`, null, signal), place);
+  /** @param {string} id @param {string} [place] */
+  const openHeld = (id, place) => show((signal) => server.ask(`readings/${id}`, null, signal), place);
 
   const generate = generation(
     server,
@@ -111,12 +115,11 @@ async function openLive() {
     refill(
       top,
       brandRow(words, languages, speak),
-      element("h1", {}, words.text("live.title")),
-      element("p", { class: "note" }, words.text("live.say")),
+      element("h1", words.text("live.title")),
+      element("p.note", words.text("live.say")),
       labelled("live-text", words.text("live.text"), input),
       element(
-        "div",
-        { class: "choices" },
+        "div.choices",
         chooser("live-model", words.text("live.model"), models.map((name) => [name, name]), model, (name) => (model = name)),
         pressable(words.text("live.read"), () => read(), { id: "live-read", class: "start" }),
         ...(recordings.length
@@ -132,6 +135,7 @@ async function openLive() {
     refill(side, nextTokens(words, told), headsOff(words, told.off, here(), (off) => read(off)), ...(told.next.length ? [generate.node] : []));
     generate.redraw(words);
   };
+  /** @param {string} code */
   const speak = (code) => {
     words = wordsOf(dictionaries, code);
     document.documentElement.lang = code;
@@ -140,30 +144,30 @@ async function openLive() {
     if (app) app.change({ lang: code });
     else writeAddress();
   };
-  input.addEventListener("keydown", (event) => {
+  input.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) read();
   });
 
   /** What an address says is read, and looked at as it says. */
   const follow = async () => {
     const place = location.hash.slice(1);
-    const said = new URLSearchParams(place);
-    const same = READ_AGAIN.every((name) => said.get(name) === addressNow().get(name));
+    const said = Object.fromEntries(new URLSearchParams(place));
+    const same = READ_AGAIN.every((name) => (said[name] ?? null) === addressNow().get(name));
     if (told && same) return app.look(place, { ...app.defaults, lang: words.lang });
-    if (languages.includes(said.get("lang")) && said.get("lang") !== words.lang) speak(said.get("lang"));
-    if (models.includes(said.get("model"))) model = said.get("model");
-    const off = (said.get("off") ?? "").split(",").map((pair) => pair.split(".").map(Number));
-    const file = recordings.find(({ name }) => name === said.get("file"));
+    if (languages.includes(said.lang) && said.lang !== words.lang) speak(said.lang);
+    if (models.includes(said.model)) model = said.model;
+    const off = /** @type {[number, number][]} */ ((said.off ?? "").split(",").map((pair) => pair.split(".").map(Number)));
+    const file = recordings.find(({ name }) => name === said.file);
     if (file) return openHeld(file.id, place);
-    if (said.get("reading")) return openHeld(encodeURIComponent(said.get("reading")), place);
-    if (!said.get("text")) return recordings.length && !told ? openHeld(recordings[0].id, place) : undefined;
-    input.value = said.get("text");
+    if (said.reading) return openHeld(encodeURIComponent(said.reading), place);
+    if (!said.text) return recordings.length && !told ? openHeld(recordings[0].id, place) : undefined;
+    input.value = said.text;
     return read(off.filter((pair) => pair.length === 2 && pair.every(Number.isInteger)), place);
   };
-  root.replaceChildren(top, element("div", { class: "live" }, side, views));
+  root.replaceChildren(top, element("div.live", side, views));
   root.hidden = false;
   drawTop();
-  document.getElementById("failure").hidden = true;
+  byId("failure").hidden = true;
   addEventListener("hashchange", follow);
   await follow();
 }

@@ -3,15 +3,18 @@
 import { element, tokenNode } from "./dom.js";
 import { group, plainTable, pressable } from "./view-parts.js";
 
+/** @param {string} text */
 const plainToken = (text) => tokenNode({ text, mark: "" }, 40);
 
-/** @param {Words} words @param {any} told a reading as the server describes it */
+/** @param {Words} words @param {Told} told */
 export function nextTokens(words, { next, model, changes }) {
+  /** @type {Words["text"]} */
   const say = (key, parts) => words.text(`live.next.${key}`, parts);
-  const title = element("h2", {}, words.text("live.next"));
-  if (!next.length) return element("section", {}, title, element("p", { class: "note" }, say("none", { model: plainToken(model) })));
+  const title = element("h2", words.text("live.next"));
+  if (!next.length) return element("section", title, element("p.note", say("none", { model: plainToken(model) })));
   const { full } = words.number;
   const most = Math.max(...next.flatMap(({ probability, before = 0 }) => [probability, before]));
+  /** @param {number} value @param {string} name */
   const bar = (value, name) => {
     const made = element("span", { class: `next-bar ${name}`, "aria-hidden": "true" });
     made.style.width = `${(100 * value) / most}%`;
@@ -19,13 +22,13 @@ export function nextTokens(words, { next, model, changes }) {
   };
   const lines = next.map(({ token, probability, before }) => {
     const change = probability - before;
-    const bars = element("div", { class: "next-bars" }, changes ? bar(before, "before") : null, bar(probability, "after"));
+    const bars = element("div.next-bars", changes ? bar(before, "before") : null, bar(probability, "after"));
     const numbers = changes ? [full(before), full(probability), (change > 0 ? "+" : "") + full(change)] : [full(probability)];
     return [plainToken(token), ...numbers, bars];
   });
   const heads = changes ? ["token", "before", "after", "change"] : ["token", "probability"];
   const table = plainTable([...heads.map((key) => say(key)), ""], lines, words.text("live.next"));
-  return element("section", { class: "next" }, title, element("p", { class: "note" }, say(changes ? "changed" : "say")), table);
+  return element("section.next", title, element("p.note", say(changes ? "changed" : "say")), table);
 }
 
 /**
@@ -34,9 +37,12 @@ export function nextTokens(words, { next, model, changes }) {
  * @param {(off: [number, number][]) => void} change
  */
 export function headsOff(words, off, here, change) {
+  /** @param {HeadOf} a @param {HeadOf} b */
   const same = (a, b) => a[0] === b[0] && a[1] === b[1];
   const is = off.some((one) => same(one, here));
+  /** @param {HeadOf} one */
   const without = (one) => off.filter((other) => !same(one, other));
+  /** @param {string} key @param {HeadOf} pair */
   const say = (key, [layer, head]) => words.text(`live.off.${key}`, { layer: String(layer), head: String(head) });
   const toggle = pressable(say("this", here), () => change(is ? without(here) : [...off, here]), {
     id: "live-off",
@@ -49,5 +55,5 @@ export function headsOff(words, off, here, change) {
     list.append(pressable(`${one.join("·")} ×`, () => change(without(one)), attributes));
   }
   if (off.length > 1) list.append(pressable(words.text("live.off.none"), () => change([]), { id: "live-all-on" }));
-  return element("section", {}, element("h2", {}, words.text("live.off")), element("div", { class: "choices" }, toggle), list);
+  return element("section", element("h2", words.text("live.off")), element("div.choices", toggle), list);
 }

@@ -1,6 +1,10 @@
 // What the page asks the server that it came from.
 
+/** @type {Record<string, Uint8ArrayConstructor|Int32ArrayConstructor|Float32ArrayConstructor>} */
 const TYPES = { u1: Uint8Array, i4: Int32Array, f4: Float32Array };
+
+/** What the head of an answer says. @param {Response} response @param {string} name */
+const told = ({ headers }, name) => headers.get(name) ?? "";
 
 /** The server, which tells mistakes in the language of the page. @param {() => string} lang */
 export function liveServer(lang) {
@@ -11,33 +15,36 @@ export function liveServer(lang) {
     const response = await fetch(`/api/${path}`, { ...request, headers, signal });
     if (response.ok) return response;
     const text = await response.text();
-    const told = response.headers.get("content-type")?.includes("json") ? JSON.parse(text).error : text;
-    throw Object.assign(new Error(told), { status: response.status });
+    const why = told(response, "content-type").includes("json") ? JSON.parse(text).error : text;
+    throw Object.assign(new Error(why), { status: response.status });
   };
+  /** @param {string} path @param {any} [body] @param {AbortSignal} [signal] */
   const ask = async (path, body, signal) => (await answer(path, body, signal)).json();
 
   /** Each line of an answer as it comes. @param {string} path @param {any} body @param {AbortSignal} signal @param {(event: any) => void} heard */
   const lines = async (path, body, signal, heard) => {
-    const reader = (await answer(path, body, signal)).body.pipeThrough(new TextDecoderStream()).getReader();
+    const { body: stream } = await answer(path, body, signal);
+    if (!stream) return;
+    const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
       const whole = (text + part.value).split("\n");
-      text = whole.pop();
+      text = whole.pop() ?? "";
       for (const line of whole) heard(JSON.parse(line));
     }
   };
 
-  /** Arrays and tiles of one reading. @param {string} id @returns {import("./recording.js").Server} */
+  /** Arrays and tiles of one reading. @param {string} id @returns {Server} */
   const reading = (id) => ({
     array: async (place) => {
       const response = await answer(`readings/${id}/arrays/${place}`);
-      const shape = response.headers.get("x-shape").split(",").map(Number);
-      return { shape, data: new TYPES[response.headers.get("x-type")](await response.arrayBuffer()) };
+      const shape = told(response, "x-shape").split(",").map(Number);
+      return { shape, data: new TYPES[told(response, "x-type")](await response.arrayBuffer()) };
     },
     tile: async (layer, head, row, col, zoom, size, signal) => {
-      const asked = new URLSearchParams({ row, col, zoom, size, pool: "both" });
+      const asked = new URLSearchParams(Object.entries({ row, col, zoom, size, pool: "both" }).map(([name, value]) => [name, `${value}`]));
       const response = await answer(`readings/${id}/layers/${layer}/heads/${head}/tile?${asked}`, null, signal);
-      const [rows, cols] = ["x-rows", "x-cols"].map((name) => Number(response.headers.get(name)));
+      const [rows, cols] = ["x-rows", "x-cols"].map((name) => Number(told(response, name)));
       const data = new Float32Array(await response.arrayBuffer());
       return { rows, cols, mean: data.subarray(0, rows * cols), max: data.subarray(rows * cols) };
     },

@@ -2,7 +2,7 @@
 
 import { explain } from "./arithmetic.js";
 import { arithmeticPanel } from "./arithmetic-panel.js";
-import { element } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { equationLine } from "./equation.js";
 import { hostLink } from "./host.js";
 import { namesOf } from "./labels.js";
@@ -26,47 +26,47 @@ function threeBeside(sections, { steps, head }) {
 }
 
 async function start() {
-  const { lang, words: dictionaries, record } = JSON.parse(document.getElementById("data").textContent);
-  const app = document.getElementById("app");
+  const { lang, words: dictionaries, record } = JSON.parse(byId("data").textContent);
+  const app = byId("app");
   const read = await recordReader(record);
   const tokens = namesOf(record.tokens);
   const keyTokens = record.keyTokens ? namesOf(record.keyTokens) : tokens;
+  /** @type {Record<string, any>} */
   const state = { layer: record.layer, head: record.head, lang, languages: Object.keys(dictionaries) };
-  /** @type {Selection|null} */
+  /** @type {Picked|null} */
   let chosen = record.first && { step: "weights", row: record.first[0], col: record.first[1] };
   /** @type {any} */
   let drawn = null;
   let tell = () => {}; // the page around
 
-  /** The cell that is shown, pointed at or chosen, and everything that hangs on it. @param {Selection|null} selection */
+  /** The cell that is shown, pointed at or chosen, and everything that hangs on it. @param {Picked|null} selection */
   const follow = (selection) => {
     const { scene, drawings, panel, tokensPart } = drawn;
     panel.show(scene, selection);
     document.body.classList.toggle("with-panel", selection !== null);
-    /** @type {Map<string, Mark[]>} */
-    const marks = new Map([...drawings.keys()].map((name) => [name, []]));
-    const { step, row, col } = selection ?? {};
+    const marks = /** @type {Known<Mark[]>} */ (new Map([...drawings.keys()].map((name) => [name, []])));
     if (selection) {
+      const { step, row, col } = selection;
       marks.get(step).push({ row, col: null, kind: "along" }, { row: null, col, kind: "along" });
       for (const source of explain(scene.run, step, row, col).sources) marks.get(source.step)?.push({ ...source, kind: "source" });
       marks.get(step).push({ row, col, kind: "here" });
     }
     for (const [name, drawing] of drawings) drawing.mark(marks.get(name));
-    tokensPart.tint([...PAIRED, "output", "queries"].includes(step) ? row : null);
+    tokensPart.tint(selection && [...PAIRED, "output", "queries"].includes(selection.step) ? selection.row : null);
   };
-  /** What is chosen stays: marked, and on paper with its arithmetic beside the matrix. @param {Selection|null} selection */
+  /** What is chosen stays: marked, and on paper with its arithmetic beside the matrix. @param {Picked|null} selection */
   const keep = (selection) => {
     chosen = selection;
     follow(chosen);
     for (const node of app.querySelectorAll(".printed")) node.replaceChildren();
-    const place = chosen && app.querySelector(`#step-${chosen.step} > .printed`);
-    place?.append(
-      element("p.headline", headline(drawn.scene, chosen)),
-      ...arithmeticNodes(drawn.scene, chosen, false, () => {}),
-    );
+    if (selection)
+      app
+        .querySelector(`#step-${selection.step} > .printed`)
+        ?.append(element("p.headline", headline(drawn.scene, selection)), ...arithmeticNodes(drawn.scene, selection, false, () => {}));
     tell();
   };
   const close = () => keep(null);
+  /** @param {Picked} selection */
   const choose = (selection) => {
     document.body.classList.remove("quiet");
     keep(selection);
@@ -75,8 +75,9 @@ async function start() {
     const box = drawn.drawings.get(selection.step).box(selection.row, selection.col);
     if (box.bottom > sheet.top && box.left < sheet.right && box.right > sheet.left) scrollBy(0, box.bottom - sheet.top + 12);
   };
+  /** @param {string} step */
   const go = (step) => {
-    const title = document.getElementById(`title-${step}`);
+    const title = byId(`title-${step}`);
     title.closest("section").scrollIntoView();
     title.focus({ preventScroll: true });
     drawn.equation.mark(step);
@@ -92,8 +93,9 @@ async function start() {
     const scene = { words, run, tokens, keyTokens };
     document.documentElement.lang = state.lang;
     document.title = `${startOf(tokens)} · ${words.text("page.title")}`;
-    const drawings = new Map();
+    const drawings = /** @type {Known<Drawing>} */ (new Map());
     const main = element("main");
+    /** @param {Picked|null} selection */
     const point = (selection) => follow(selection ?? chosen);
     const stage = { scene, drawings, choose, close, theme: pageTheme, point, width: () => main.clientWidth };
     const panel = arithmeticPanel(close);
@@ -116,7 +118,7 @@ async function start() {
     drawn?.observer.disconnect();
     const observer = new IntersectionObserver(
       (entries) => {
-        for (const { isIntersecting, target } of entries) if (isIntersecting) equation.mark(target.dataset.step);
+        for (const { isIntersecting, target } of entries) if (isIntersecting) equation.mark(/** @type {any} */ (target).dataset.step);
       },
       { rootMargin: "-30% 0px -60% 0px" },
     );
@@ -130,21 +132,23 @@ async function start() {
 
   /** @param {Record<string, any>} wanted of layer, head and lang */
   const change = (wanted) => {
-    const focused = document.activeElement?.id;
+    const focused = document.activeElement?.id ?? "";
     Object.assign(state, wanted);
     state.head = Math.min(state.head, record.layers[state.layer].heads - 1);
     draw();
-    document.getElementById(focused)?.focus();
+    byId(focused)?.focus();
   };
   /** What the page around wants to be looked at; what is not there stays as it is. @param {Record<string, any>} wanted */
   const look = (wanted) => {
+    /** @type {Record<string, any>} */
     const found = {};
+    /** @param {number} value @param {number} count */
     const among = (value, count) => Number.isInteger(value) && value >= 0 && value < count;
     if (among(wanted.layer, record.layers.length)) found.layer = wanted.layer;
     if (among(wanted.head, record.layers[found.layer ?? state.layer].heads)) found.head = wanted.head;
     if (state.languages.includes(wanted.lang)) found.lang = wanted.lang;
     if (Object.entries(found).some(([name, value]) => state[name] !== value)) change(found);
-    const { step, row, col } = { ...chosen, ...wanted };
+    const { step, row, col } = /** @type {any} */ ({ ...chosen, ...wanted });
     const drawing = drawn.drawings.get(step);
     const matrix = drawing && drawn.scene.run.steps.get(step)?.matrix;
     if (step === null) return keep(null);
@@ -156,7 +160,7 @@ async function start() {
   document.body.classList.add("quiet"); // on a phone, no panel before somebody asks
   draw();
   whenLooksChange(redraw);
-  document.getElementById("failure").hidden = true;
+  byId("failure").hidden = true;
   tell = hostLink(() => {
     const { layer, head } = state;
     return { layer, head, lang: state.lang, ...(chosen ?? { step: null, row: null, col: null }) };

@@ -1,13 +1,13 @@
 // A map that is pointed at, moved and walked: by mouse, fingers and keys.
 
 import { strongestOf } from "./cells.js";
-import { UNIT } from "./colours.js";
 import { element } from "./dom.js";
 import { mapPicture } from "./map-picture.js";
 import { TILE } from "./tiles.js";
 import { eachFrame, within } from "./view-parts.js";
 
-export const EITHER_SIGN = UNIT;
+/** @type {Record<string, number>} */
+const ZOOMS = { "+": -0.5, "=": -0.5, "-": 0.5 };
 
 /**
  * A map of one head, or of the difference of two. It shows what `stage.state` says and changes it, so
@@ -44,16 +44,18 @@ export function mapPane(stage, heads, name, pointed, drawn) {
   const zoomBy = (by, at) => {
     const { zoom, per, whole, down, across } = seen();
     const next = Math.max(picture.NEAREST, Math.min(whole, zoom + by));
+    /** @param {Axis} axis @param {number} place */
     const moved = (axis, place) => axis.middle + (axis.at(place) - axis.middle) * (1 - 2 ** next / per);
     const [x, y] = at ? [moved(across, at[0]), moved(down, at[1])] : [across.middle, down.middle];
     stage.change({ zoom: next >= whole ? null : next, x, y });
   };
+  /** @param {number} dx @param {number} dy */
   const panBy = (dx, dy) => {
     const { per, zoom, down, across } = seen();
     stage.change({ x: across.middle - dx * per, y: down.middle - dy * per, zoom });
   };
   const wholeMap = () => stage.change({ zoom: null, x: null, y: null });
-  /** The pair under a place of the canvas. */
+  /** The pair under a place of the canvas. @param {Point} event */
   const pairAt = (event) => {
     const { down, across } = seen();
     const [x, y] = spot(event);
@@ -61,9 +63,10 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     const inside = x >= across.start && y >= down.start;
     return inside && row >= 0 && col >= 0 && row < Tq && col < Tk ? { row, col } : null;
   };
-  /** Choose a pair, and bring it into view. */
+  /** Choose a pair, and bring it into view. @param {Cell} pair */
   const choose = ({ row, col }) => {
     const { per, zoom, down, across } = seen();
+    /** @param {number} at @param {Axis} axis */
     const far = (at, axis) => Math.abs(at + 0.5 - axis.middle) > (axis.size / 2) * per - Math.min(0.5, per);
     const moved = { row, col };
     if (far(col, across)) Object.assign(moved, { x: col + 0.5, zoom });
@@ -71,7 +74,7 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     stage.change(moved);
     pointed(null);
   };
-  /** The middle that a place of the minimap stands for. */
+  /** The middle that a place of the minimap stands for. @param {Point} event */
   const minimapAt = (event) => {
     const map = picture.minimap(seen());
     const [x, y] = spot(event);
@@ -82,7 +85,7 @@ export function mapPane(stage, heads, name, pointed, drawn) {
   /** Fingers, or the mouse's button, that are down. */
   const pointers = new Map();
   let moved = false;
-  canvas.addEventListener("pointerdown", (event) => {
+  canvas.addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => {
     if (event.button) return;
     canvas.setPointerCapture(event.pointerId);
     const jump = pointers.size ? null : minimapAt(event);
@@ -90,7 +93,7 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     pointers.set(event.pointerId, { clientX: event.clientX, clientY: event.clientY, onMap: moved });
     if (jump) stage.change({ ...jump, zoom: seen().zoom });
   });
-  canvas.addEventListener("pointermove", (event) => {
+  canvas.addEventListener("pointermove", (/** @type {PointerEvent} */ event) => {
     const before = pointers.get(event.pointerId);
     if (!before) {
       if (event.pointerType !== "touch") pointed(minimapAt(event) ? null : pairAt(event));
@@ -100,6 +103,7 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     const jump = before.onMap && minimapAt(event);
     if (jump) return stage.change(jump);
     const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
+    /** @param {Point} one @param {Point} two */
     const apart = (one, two) => [one.clientX - two.clientX, one.clientY - two.clientY];
     const [dx, dy] = apart(now, before);
     if (other) {
@@ -116,25 +120,28 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     pointers.set(event.pointerId, now);
   });
   for (const type of ["pointerup", "pointercancel"]) {
-    canvas.addEventListener(type, (event) => {
+    canvas.addEventListener(type, (/** @type {PointerEvent} */ event) => {
       const pair = pointers.delete(event.pointerId) && !moved && type === "pointerup" && pairAt(event);
       if (pair) choose(pair);
     });
   }
   canvas.addEventListener("pointerleave", () => pointed(null));
-  canvas.addEventListener("dblclick", (event) => zoomBy(event.shiftKey ? 1 : -1, spot(event)));
+  canvas.addEventListener("dblclick", (/** @type {MouseEvent} */ event) => zoomBy(event.shiftKey ? 1 : -1, spot(event)));
+  /** @param {WheelEvent} event */
   const wheel = (event) => {
     event.preventDefault();
     const pixels = event.deltaY * (event.deltaMode ? 30 : 1);
     zoomBy(pixels * (event.ctrlKey ? 0.012 : 0.004), spot(event));
   };
   canvas.addEventListener("wheel", wheel, { passive: false });
-  node.addEventListener("keydown", (event) => {
+  node.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     const { key, altKey, metaKey, shiftKey } = event;
     if (altKey || metaKey) return;
     const step = 2 ** level() * (shiftKey ? 10 : 1);
-    const way = { ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step] }[key];
-    const zoom = { "+": -0.5, "=": -0.5, "-": 0.5 }[key];
+    /** @type {Record<string, number[]>} */
+    const ways = { ArrowUp: [-step, 0], ArrowDown: [step, 0], ArrowLeft: [0, -step], ArrowRight: [0, step] };
+    const way = ways[key];
+    const zoom = ZOOMS[key];
     if (way) {
       const { down, across } = seen();
       const from = state.row == null || state.col == null ? [down.middle, across.middle] : [state.row, state.col];
@@ -149,10 +156,11 @@ export function mapPane(stage, heads, name, pointed, drawn) {
   const strongestInView = (count) => {
     const side = 2 ** level();
     const { down, across } = seen();
+    /** @param {Axis} axis @returns {Ends} */
     const edges = ({ from, to }) => [Math.floor(from / side), Math.ceil(to / side)];
     return strongestOf(tiles, heads, level(), edges(down), edges(across), count);
   };
-  /** What the cell under a pair holds, where it holds more than that. */
+  /** What the cell under a pair holds, where it holds more than that. @param {Cell} pair */
   const cellAt = ({ row, col }) => {
     const at = level();
     const side = TILE * 2 ** at;
@@ -170,5 +178,5 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     tiles.want(node, []);
     frame.stop();
   };
-  return { node, redraw: frame.ask, destroy, zoomBy, choose, strongestInView, cellAt, reach: () => picture.reach() };
+  return { node, names: picture.names, redraw: frame.ask, destroy, zoomBy, choose, strongestInView, cellAt, reach: () => picture.reach() };
 }

@@ -22,13 +22,16 @@ export function mapPicture(stage, heads, canvas, want, again) {
   const names = [recording.queryTokens(state.layer), recording.keyTokens(state.layer)];
   /** @type {string[][]} */
   const written = [[], []];
+  /** @param {number} axis @param {number} at */
   const nameAt = (axis, at) => (written[axis][at] ??= plainLabel(names[axis][at].text, 14) + names[axis][at].mark);
   const coarse = heads.map((head) => ({
     mean: head.overview("mean") ?? head.small("mean"),
     max: head.overview("max") ?? head.small("max"),
   }));
   const topLevel = Math.max(0, Math.ceil(Math.log2(Math.max(Tq, Tk) / TILE)));
+  /** @param {Float32Array} values @param {number} least */
   const largest = (values, least) => values.reduce((a, b) => Math.max(a, b), least);
+  /** @param {Pool} pool */
   const reachOf = (pool) => Math.max(...coarse.map((one) => (one[pool] ? largest(one[pool].data, 2 ** -20) : 1)));
   const reaches = { mean: reachOf("mean"), max: reachOf("max") };
   let box = { left: 0, top: 0, w: 1, h: 1, unit: 1 };
@@ -36,7 +39,7 @@ export function mapPicture(stage, heads, canvas, want, again) {
   let budget = 0;
   let hatch = null;
 
-  /** One axis: what is seen of it, and which place is which pixel. */
+  /** @type {AxisOf} */
   const axisOf = (wanted, start, size, length, per) => {
     const half = (size / 2) * per;
     const middle = 2 * half >= length ? half : between(wanted ?? length / 2, half, length - half);
@@ -51,7 +54,7 @@ export function mapPicture(stage, heads, canvas, want, again) {
       at: (place) => middle + (place - start - size / 2) * per,
     };
   };
-  /** What is seen: 2^zoom = `per` weights are one pixel. */
+  /** @returns {Seen} */
   const seen = () => {
     const { left, top, w, h } = box;
     const whole = Math.max(NEAREST, Math.log2(Math.max(Tk / w, Tq / h)));
@@ -69,6 +72,7 @@ export function mapPicture(stage, heads, canvas, want, again) {
   };
   const styleKey = () => `${state.pool} ${state.log} ${stage.theme()}`;
   /** Values as one pixel each; 0 is left open. */
+  /** @type {Coloured} */
   const coloured = (rows, cols, [mine, theirs], most) => {
     const grade = UNIT.grades(stage.theme());
     return cellsPicture(rows, cols, (p) => {
@@ -78,9 +82,10 @@ export function mapPicture(stage, heads, canvas, want, again) {
   };
   /** Pictures of tiles, by the first head's. @type {WeakMap<object, {key: string, picture: OffscreenCanvas}>} */
   const pictures = new WeakMap();
+  /** @param {number} at @param {number} row @param {number} col */
   const pictureOf = (at, row, col) => {
-    const found = heads.map((head) => tiles.get({ head, level: at, row, col }));
-    if (!found.every(Boolean)) return null;
+    const found = heads.flatMap((head) => tiles.get({ head, level: at, row, col }) ?? []);
+    if (found.length < heads.length) return null;
     const [first] = found;
     const key = styleKey();
     if (pictures.get(first)?.key !== key) {
@@ -88,18 +93,19 @@ export function mapPicture(stage, heads, canvas, want, again) {
       const picture = coloured(first.rows, first.cols, found.map((tile) => tile[state.pool]), reach(at));
       pictures.set(first, { key, picture });
     }
-    return pictures.get(first).picture;
+    return pictures.get(first)?.picture;
   };
-  let little = { key: "", picture: null };
+  let little = { key: "", picture: /** @type {OffscreenCanvas|null} */ (null) };
   const littlePicture = () => {
     const key = styleKey();
-    const whole = coarse.map((one) => one[state.pool]);
-    if (!whole.every(Boolean)) return null;
+    const whole = coarse.flatMap((one) => one[state.pool] ?? []);
+    if (whole.length < heads.length) return null;
     const [{ rows, cols, width }] = whole;
     if (little.key !== key) little = { key, picture: coloured(rows, cols, whole.map(({ data }) => data), reach(Math.log2(width))) };
     return little.picture;
   };
 
+  /** @param {Context} context @param {Seen} view */
   const drawTiles = (context, { per, down, across }) => {
     const at = level();
     const span = TILE * 2 ** at;
@@ -121,10 +127,11 @@ export function mapPicture(stage, heads, canvas, want, again) {
         }
         const [x, y] = [col * span, row * span];
         const [wide, high] = [Math.min(span, Tk - x), Math.min(span, Tq - y)];
-        const side = picture ? 2 ** (at + up) : coarse[0].mean?.width;
+        const side = picture ? 2 ** (at + up) : (coarse[0].mean?.width ?? 1);
         const part = picture ? TILE * side : Infinity; // weights from one such picture to the next
         picture ??= littlePicture();
         if (!picture) continue;
+        /** @type {[number, number, number, number]} */
         const source = [(x % part) / side, (y % part) / side, wide / side, high / side];
         context.drawImage(picture, ...source, across.place(x), down.place(y), wide / per, high / per);
       }
@@ -134,7 +141,7 @@ export function mapPicture(stage, heads, canvas, want, again) {
   };
 
   const strongestBar = [0, 0];
-  /** Along each edge: a number of each token as bars, and the tokens, as many as fit. */
+  /** Along each edge: a number of each token as bars, and the tokens, as many as fit. @param {Context} context @param {number} axis @param {Seen} view */
   const drawEdge = (context, axis, { per, down, across }) => {
     const { left, top, unit } = box;
     const { from, to, length, place } = axis ? across : down;
@@ -160,11 +167,12 @@ export function mapPicture(stage, heads, canvas, want, again) {
     }
   };
 
-  /** The whole in the corner, with what is seen of it, where that is not all. */
+  /** The whole in the corner, with what is seen of it, where that is not all. @param {Seen} view */
   const minimap = ({ zoom, whole }) => {
     const scale = Math.min(112 * box.unit, box.w / 3.5) / Math.max(Tq, Tk);
     return zoom < whole - 0.4 && { x: box.left + box.w - Tk * scale - 6, y: box.top + 6, w: Tk * scale, h: Tq * scale, scale };
   };
+  /** @param {Context} context @param {Seen} view */
   const drawMinimap = (context, view) => {
     const map = minimap(view);
     const picture = map && littlePicture();
@@ -183,6 +191,7 @@ export function mapPicture(stage, heads, canvas, want, again) {
     context.strokeRect(x + view.across.middle * scale - wide / 2, y + view.down.middle * scale - high / 2, wide, high);
   };
 
+  /** @param {Context} context @param {Seen} view */
   const drawCross = (context, { per, down, across }) => {
     const { row, col } = state;
     if (row == null || col == null || row >= Tq || col >= Tk) return;
@@ -207,7 +216,7 @@ export function mapPicture(stage, heads, canvas, want, again) {
   const draw = () => {
     if (!width || dressed !== stage.theme()) {
       look = looks();
-      width = Math.floor(canvas.parentElement.clientWidth);
+      width = Math.floor(canvas.parentElement?.clientWidth ?? 0);
       dressed = stage.theme();
       hatch = null;
     }
@@ -242,5 +251,5 @@ export function mapPicture(stage, heads, canvas, want, again) {
     width = 0;
     again();
   };
-  return { draw, resized, seen, level, reach, minimap, NEAREST };
+  return { names, draw, resized, seen, level, reach, minimap, NEAREST };
 }

@@ -42,9 +42,12 @@ export function matrixCanvas(view, theme) {
   let [left, top, w, h] = [0, 0, 0, 0];
   let look = looks();
 
+  /** @param {Context} context @param {number} row */
   const writeRow = (context, row) => label(context, rowLabels[row], left - 6, top + (row + 0.5) * h, "right", left - 8);
+  /** @param {Context} context @param {number} col */
   const writeColumn = (context, col) => label(context, colLabels[col], left + (col + 0.5) * w, top - 6, "left", top - 8, true);
 
+  /** @param {Context} context */
   const drawCells = (context) => {
     const colourOf = view.colours.grades(theme());
     const picture = cellsPicture(rows, cols, (p) => {
@@ -58,6 +61,7 @@ export function matrixCanvas(view, theme) {
     if (Math.min(w, h) < 7) return;
     context.strokeStyle = look.paper; // gaps, where cells are large enough to be told apart
     context.beginPath();
+    /** @param {number} x @param {number} y @param {number} wide @param {number} high */
     const line = (x, y, wide, high) => {
       context.moveTo(x, y);
       context.lineTo(x + wide, y + high);
@@ -72,6 +76,7 @@ export function matrixCanvas(view, theme) {
     const { unit } = look;
     const measure = base.getContext("2d");
     measure.font = look.smallFont;
+    /** @param {string[]} labels */
     const widest = (labels) => Math.min(120 * unit, 12 + Math.max(0, ...labels.map((text) => measure.measureText(text).width)));
     [left, top] = [widest(rowLabels), widest(colLabels)];
     const fitting = Math.floor(((view.width() - left - 4) / cols) * 2) / 2;
@@ -95,7 +100,7 @@ export function matrixCanvas(view, theme) {
     const { unit, ink, paper, accent, source } = look;
     const context = sharp(over, parseFloat(base.style.width), parseFloat(base.style.height));
     context.font = `bold ${look.smallFont}`;
-    /** The label of a marked line, over the labels beneath. */
+    /** The label of a marked line, over the labels beneath. @param {number} x @param {number} y @param {number} wide @param {number} high @param {() => void} write */
     const banner = (x, y, wide, high, write) => {
       context.fillStyle = paper;
       context.fillRect(x, y, wide - 1, high);
@@ -122,6 +127,7 @@ export function matrixCanvas(view, theme) {
     const row = Math.floor((event.clientY - area.top - top) / h);
     return row >= 0 && col >= 0 && row < rows && col < cols ? { row, col } : null;
   };
+  /** @param {Cell} cell */
   const select = ({ row, col }) => {
     current = { row, col };
     const value = words.number.full(at(matrix, row, col));
@@ -135,13 +141,14 @@ export function matrixCanvas(view, theme) {
     if (key !== pointed) view.point(cell);
     pointed = key;
   });
-  over.addEventListener("click", (event) => {
+  over.addEventListener("click", (/** @type {MouseEvent} */ event) => {
     const cell = cellAt(event);
     if (cell) select(cell);
   });
   node.addEventListener("focus", () => {
     if (node.matches(":focus-visible")) select(current);
   });
+  /** @param {Cell} next */
   const go = (next) => {
     select(next);
     const [x, y] = [left + next.col * w, top + next.row * h];

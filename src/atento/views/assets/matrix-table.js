@@ -15,7 +15,8 @@ function decimalsFor(width, cols) {
 /** @param {MatrixView} view @returns {Drawing} */
 export function matrixTable(view) {
   const { matrix, words } = view;
-  const heading = (scope) => (one) => element("th", { scope }, one.token ? tokenNode(one, 14) : one.text);
+  /** @param {string} scope */
+  const heading = (scope) => (/** @type {Label} */ one) => element("th", { scope }, one.token ? tokenNode(one, 14) : one.text);
   const [rowHeads, colHeads] = [view.rows.map(heading("row")), view.cols.map(heading("col"))];
   /** @type {HTMLElement[][]} */
   const cells = view.rows.map((_, row) =>
@@ -37,20 +38,23 @@ export function matrixTable(view) {
   );
 
   let active = cells[0]?.[0];
+  /** @param {any} event */
   const cellOf = (event) => event.target.closest("td[data-row]");
+  /** @param {any} td */
   const place = (td) => ({ row: Number(td.dataset.row), col: Number(td.dataset.col) });
+  /** @param {any} td */
   const activate = (td) => {
     active.tabIndex = -1;
     active = td;
     active.tabIndex = 0;
   };
-  table.addEventListener("pointerover", (event) => {
+  table.addEventListener("pointerover", (/** @type {PointerEvent} */ event) => {
     const td = cellOf(event);
     if (event.pointerType !== "touch") view.point(td && place(td));
   });
   table.addEventListener("pointerleave", () => view.point(null));
   for (const type of ["focusin", "click"]) {
-    table.addEventListener(type, (event) => {
+    table.addEventListener(type, (/** @type {Event} */ event) => {
       const td = cellOf(event);
       if (!td) return;
       activate(td);
@@ -59,6 +63,7 @@ export function matrixTable(view) {
     });
   }
   const press = () => active.click();
+  /** @param {Cell} to */
   const go = ({ row, col }) => cells[row][col].focus();
   walkedByKeys(table, () => matrix, () => place(active), go, { Escape: view.close, Enter: press, " ": press });
 

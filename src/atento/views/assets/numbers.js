@@ -9,6 +9,7 @@ export function numberFormat(lang) {
   const fixed = [0, 1, 2, 3, 4].map(
     (digits) => new Intl.NumberFormat(lang, { minimumFractionDigits: digits, maximumFractionDigits: digits, useGrouping: false }),
   );
+  /** @param {number} value @param {number} digits @param {number} smallest */
   const write = (value, digits, smallest) => {
     if (Number.isNaN(value)) return "NaN";
     if (!Number.isFinite(value)) return value < 0 ? "−∞" : "∞";
@@ -17,7 +18,7 @@ export function numberFormat(lang) {
     const { format } = fixed[digits];
     if (size >= smallest && size < 1e6) return format(size < 0.5 * 10 ** -digits ? 0 : value).replace("-", "−");
     const [mantissa, exponent] = value.toExponential(digits).split("e");
-    const power = exponent.replace(/\D|\d/g, (sign) => ({ "+": "", "-": "⁻" })[sign] ?? "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)]);
+    const power = exponent.replace(/\D|\d/g, (sign) => (sign === "+" ? "" : sign === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(sign)]));
     return `${format(Number(mantissa))}×10${power}`.replace("-", "−");
   };
   return {

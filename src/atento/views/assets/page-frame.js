@@ -1,11 +1,13 @@
 // What pages have around them: what is said when something goes wrong, the theme, the choice of a language.
 
-import { element } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { plainLabel } from "./labels.js";
 import { group, pressable } from "./view-parts.js";
 
 const darkScheme = matchMedia("(prefers-color-scheme: dark)");
 const onPaper = matchMedia("print");
+/** @type {Record<string, string>} */
+const LANGUAGES = { en: "English", es: "Español" };
 
 /** @returns {Theme} paper is light */
 export const pageTheme = () => (darkScheme.matches && !onPaper.matches ? "dark" : "light");
@@ -23,10 +25,10 @@ export function whenLooksChange(redraw, signal) {
 
 /** Whatever goes wrong is said in words, not with an empty page. @param {any} error */
 export function fail(error) {
-  const notice = document.getElementById("failure");
+  const notice = byId("failure");
   notice.hidden = false;
   notice.classList.add("now");
-  document.getElementById("failure-detail").textContent = String(error?.message ?? error);
+  byId("failure-detail").textContent = String(error?.message ?? error);
 }
 
 /** The name, and the languages to choose from. @param {Words} words @param {string[]} languages @param {(lang: string) => void} pick */
@@ -34,7 +36,7 @@ export function brandRow(words, languages, pick) {
   const choice = group(words.text("page.language"), "languages");
   for (const lang of languages) {
     const attributes = { lang, id: `lang-${lang}`, "aria-pressed": lang === words.lang ? "true" : "false" };
-    choice.append(pressable({ en: "English", es: "Español" }[lang], () => pick(lang), attributes));
+    choice.append(pressable(LANGUAGES[lang], () => pick(lang), attributes));
   }
   return element("div.top", element("p.brand", { translate: "no" }, "atento"), choice);
 }

@@ -28,6 +28,7 @@ export function pageHeader(record, scene, state, change) {
     return made;
   };
   const first = state.layer === record.layer && state.head === record.head;
+  /** @param {any} one */
   const place = ({ layer, head }) => ({ layer: String(layer), head: String(head) });
   const yours = () => words.say("page.reason.yours", { ...place(state), first: words.text("page.reason.first", place(record)) });
   return element(

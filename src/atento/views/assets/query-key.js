@@ -16,6 +16,7 @@ const MOST = 0.8;
 export function pairView(stage) {
   const { recording, words, state } = stage;
   const { full, count } = words.number;
+  /** @type {Words["text"]} */
   const say = (key, given) => words.text(`recording.pair.${key}`, given);
   const tokens = { row: recording.queryTokens(state.layer), col: recording.keyTokens(state.layer) };
   const { box, canvas } = pictureBox("pair-box", say("keys"));
@@ -23,13 +24,16 @@ export function pairView(stage) {
   const [title, chain, carried, text, places] = ["p.headline", "ol.chain", "p.note", "div", "div.choices"].map((kind) => element(kind));
   const node = element("div", lead(words, "pair"), places, title, chain, carried, box, readout, text);
   const head = recording.head(state.layer, state.head);
+  /** @type {any} */
   let made = null;
+  /** @type {Pair[]|null} */
   let pairs = null;
   let bySize = true;
   let feature = -1;
   /** @type {number[]} the features from left to right */
   let order = [];
 
+  /** @param {"row"|"col"} name */
   const place = (name) => within(state[name] ?? tokens[name].length - 1, tokens[name].length);
   /** To the next of the strongest pairs. @param {1|-1} way */
   const jump = (way) => {
@@ -41,6 +45,7 @@ export function pairView(stage) {
     const { row, col } = pairs[at < 0 || state.row === null ? 0 : (at + way + pairs.length) % pairs.length];
     stage.change({ row, col });
   };
+  /** @param {"row"|"col"} name */
   const chooseToken = (name) => {
     const { length } = tokens[name];
     const input = element("input", { id: `pair-${name}`, type: "number", min: 0, max: length - 1, value: place(name) });
@@ -48,6 +53,7 @@ export function pairView(stage) {
     return labelled(input.id, say(name), input);
   };
   const orders = ["size", "number"].map((name) => [name, say(`by.${name}`)]);
+  /** @param {string} value */
   const sorted = (value) => {
     bySize = value === "size";
     redraw();
@@ -79,6 +85,7 @@ export function pairView(stage) {
   const writeChain = () => {
     const { dot, scaled, capped, bias, score, lse, weight, sees } = made;
     const { scale, softcap } = head;
+    /** @param {number} value */
     const p = (value) => (value < 0 ? `(${full(value)})` : full(value));
     /** @type {[string, string, number][]} */
     const steps = [
@@ -98,7 +105,7 @@ export function pairView(stage) {
   };
   /** How few features carry the score: the products of its sign, from the largest. */
   const writeCarried = () => {
-    const signed = made.products.map((product) => product * Math.sign(made.dot));
+    const signed = made.products.map((/** @type {number} */ product) => product * Math.sign(made.dot));
     const best = [...order].sort((a, b) => signed[b] - signed[a]).filter((at) => signed[at] > 0);
     let sum = 0;
     let many = 0;
@@ -111,6 +118,7 @@ export function pairView(stage) {
       features: best.slice(0, Math.min(many, 12)).join(", ") + (many > 12 ? ", …" : ""),
     });
   };
+  /** @param {number} at @returns {number[]} */
   const factors = (at) => [head.query[place("row") * head.d + at], head.key[place("col") * head.d + at], made.products[at]];
   const lines = () => order.map((at) => [String(at), ...factors(at).map(full)]);
   const table = () => plainTable([say("feature"), "q", "k", "q·k"], lines(), words.text("recording.table"));
@@ -149,6 +157,7 @@ export function pairView(stage) {
       context.fillText(String(order[at]), left + (at + 0.5) * wide, top + 14 * look.unit);
   };
   const frame = eachFrame(draw);
+  /** @param {number} at */
   const show = (at) => {
     if (!made || !(at in order)) return;
     feature = order[at];
@@ -156,6 +165,7 @@ export function pairView(stage) {
     readout.textContent = say("readout", { feature: String(feature), q, k, product });
     frame.ask();
   };
+  /** @param {MouseEvent} event */
   const point = ({ clientX }) => {
     const area = canvas.getBoundingClientRect();
     const left = GUTTER * looks().unit;

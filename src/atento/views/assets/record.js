@@ -19,7 +19,9 @@ export async function recordReader(record) {
     const layer = record.layers[layerIndex];
     const group = layer.heads / layer.keyHeads;
     const input = layer.projections ? part(arrays[layer.input], 0) : null;
+    /** @type {any} */
     const projections = input && {};
+    /** @type {any} */
     const made = {};
     for (const [step, name] of Object.entries(NAMES)) {
       const own = step === "queries" ? head : Math.floor(head / group);
@@ -30,6 +32,7 @@ export async function recordReader(record) {
       } else made[step] = part(arrays[layer[name]], own);
     }
     const { queries, keys, values } = made;
+    /** @param {number|null} place */
     const pairs = (place) => (place == null ? null : part(arrays[place], head, queries.rows, keys.rows));
     const inputs = {
       queries,

@@ -2,7 +2,7 @@
 
 import { arcsView } from "./arcs.js";
 import { compareView, incomparable } from "./compare.js";
-import { element, tokenNode } from "./dom.js";
+import { byId, element, tokenNode } from "./dom.js";
 import { headsView } from "./heads-grid.js";
 import { plainLabel } from "./labels.js";
 import { mapView } from "./map.js";
@@ -12,12 +12,13 @@ import { pairView } from "./query-key.js";
 import { chooser, named, pressable, unfolding } from "./view-parts.js";
 import { wordsOf } from "./words.js";
 
+/** @type {Record<string, (stage: ViewStage) => View>} */
 const VIEWS = { heads: headsView, map: mapView, arcs: arcsView, pair: pairView, compare: compareView, patches: patchesView };
 const REMADE = ["view", "layer", "head", "lang"]; // what else changes is drawn by the view as it is
 
 /** The page's data, out of the page; its script is not needed any more. */
 export function pageData() {
-  const node = document.getElementById("data");
+  const node = byId("data");
   const data = JSON.parse(node.textContent);
   node.remove();
   return data;
@@ -28,7 +29,9 @@ export function fromHash(text, layers, languages) {
   const said = new URLSearchParams(text);
   /** @type {Record<string, any>} */
   const state = {};
-  const one = (name, choices) => choices.includes(said.get(name)) && (state[name] = said.get(name));
+  /** @param {string} name @param {string[]} choices */
+  const one = (name, choices) => choices.includes(said.get(name) ?? "") && (state[name] = said.get(name));
+  /** @type {(...asked: any[]) => void} */
   const number = (name, least, most, whole) => {
     const value = said.get(name) ? Number(said.get(name)) : NaN;
     if (value >= least && value <= most && (!whole || Number.isInteger(value))) state[name] = value;
@@ -36,7 +39,7 @@ export function fromHash(text, layers, languages) {
   one("view", Object.keys(VIEWS));
   one("pool", ["mean", "max"]);
   one("lang", languages);
-  if (["0", "1"].includes(said.get("log"))) state.log = said.get("log") === "1";
+  if (["0", "1"].includes(said.get("log") ?? "")) state.log = said.get("log") === "1";
   number("layer", 0, layers.length - 1, true);
   const layer = layers[state.layer ?? 0];
   number("head", 0, layer.heads - 1, true);
@@ -48,29 +51,24 @@ export function fromHash(text, layers, languages) {
   return state;
 }
 
+/** @param {any} value */
 const rounded = (value) => (typeof value === "number" ? Math.round(value * 1000) / 1000 : value);
 
 /** As text of an address. @param {Record<string, any>} state @param {Record<string, any>} usual left out */
 export function hashText(state, usual) {
   const said = Object.entries(state).filter(([name, value]) => value !== null && value !== usual[name]);
-  return new URLSearchParams(
-    said.map(([name, value]) => [name, String(typeof value === "boolean" ? Number(value) : rounded(value))]),
-  ).toString();
+  const plain = said.map(([name, value]) => [name, String(typeof value === "boolean" ? Number(value) : rounded(value))]);
+  return new URLSearchParams(plain).toString();
 }
 
-/**
- * Draws a recording within a node, now and whenever its state changes.
- * @param {HTMLElement} root
- * @param {{ recording: import("./recording.js").Recording, dictionaries: any, tiles: import("./tiles.js").Tiles,
- *   lang: string, place: string, footer: string, above: (words: Words, change: any) => Node[],
- *   wrote: (text: string) => void, drawn?: (words: Words) => void }} given
- *   `place`: what an address says; `wrote` is told what it would say now, `above` is what stands above the choices
- */
+/** Draws a recording within a node, now and whenever its state changes. @param {HTMLElement} root @param {AppGiven} given */
 export async function recordingApp(root, { recording, dictionaries, tiles, lang, place, footer, above, wrote, drawn }) {
   const { layers } = recording;
   const languages = Object.keys(dictionaries);
   const unset = { row: null, col: null, zoom: null, x: null, y: null };
+  /** @type {any} */
   const defaults = { view: "heads", layer: 0, head: 0, pool: "max", log: true, lang, ...unset };
+  /** @type {any} */
   const state = { ...defaults, ...fromHash(place, layers, languages) };
   const ended = new AbortController();
   /** @type {any} */
@@ -86,6 +84,7 @@ export async function recordingApp(root, { recording, dictionaries, tiles, lang,
     return name !== "heads" && layer.query === null ? "recording.needs.qk" : null;
   };
 
+  /** @param {Words} words */
   const header = (words) => {
     const layer = layers[state.layer];
     const start = startOf(recording.tokens);
@@ -96,36 +95,29 @@ export async function recordingApp(root, { recording, dictionaries, tiles, lang,
       queries: words.number.count(layer.queries),
       keys: words.number.count(layer.keys),
     };
+    /** @param {string} name @param {any[][]} options */
     const choice = (name, options) =>
       chooser(name, words.text(`page.${name}`), options, state[name], (at) => change({ [name]: Number(at) }));
+    /** @param {string} text @param {number} length */
     const plain = (text, length) => tokenNode({ text, mark: "" }, length);
     const skipped = () =>
-      element(
-        "ul",
-        {},
-        ...recording.skipped.map(([name, why]) => element("li", {}, plain(name, 80), ": ", plain(why, 400))),
-      );
+      element("ul", recording.skipped.map(([name, why]) => element("li", plain(name, 80), ": ", plain(why, 400))));
     return element(
       "header",
-      {},
-      ...above(words, change),
-      start ? element("p", { class: "lead" }, element("bdi", {}, start)) : null,
-      element("p", { class: "note" }, ...words.say("recording.facts", facts)),
-      recording.skipped.length
-        ? unfolding(words.text("recording.skipped", { count: String(recording.skipped.length) }), skipped)
-        : null,
+      above(words, change),
+      start && element("p.lead", element("bdi", start)),
+      element("p.note", words.say("recording.facts", facts)),
+      recording.skipped.length > 0 &&
+        unfolding(words.text("recording.skipped", { count: String(recording.skipped.length) }), skipped),
       element(
-        "div",
-        { class: "choices" },
+        "div.choices",
         choice("layer", layers.map(({ name }, at) => [at, `${at} · ${plainLabel(name, 60)}`])),
-        choice(
-          "head",
-          layer.headNumbers.map((number, at) => [at, `${number} · ${named(words, "role", layer.summary[at].role)}`]),
-        ),
+        choice("head", layer.headNumbers.map((number, at) => [at, `${number} · ${named(words, "role", layer.summary[at].role)}`])),
       ),
     );
   };
 
+  /** @param {Words} words */
   const tabs = (words) => {
     const offered = Object.keys(VIEWS).filter((name) => name === state.view || !lacking(name));
     const list = element(
@@ -133,19 +125,16 @@ export async function recordingApp(root, { recording, dictionaries, tiles, lang,
       { class: "tabs", role: "tablist", "aria-label": words.text("recording.views") },
       ...offered.map((name) =>
         pressable(words.text(`recording.view.${name}`), () => change({ view: name }), {
-          id: `tab-${name}`,
-          role: "tab",
-          "aria-selected": String(name === state.view),
-          "aria-controls": "view",
-          tabindex: name === state.view ? 0 : -1,
+          ...{ id: `tab-${name}`, role: "tab", "aria-controls": "view" },
+          ...{ "aria-selected": String(name === state.view), tabindex: name === state.view ? 0 : -1 },
         }),
       ),
     );
-    list.addEventListener("keydown", ({ key }) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
+    list.addEventListener("keydown", (/** @type {KeyboardEvent} */ { key }) => {
+      const step = key === "ArrowLeft" ? -1 : Number(key === "ArrowRight");
       if (!step) return;
       const name = offered[(offered.indexOf(state.view) + step + offered.length) % offered.length];
-      change({ view: name }).then(() => document.getElementById(`tab-${name}`).focus());
+      change({ view: name }).then(() => byId(`tab-${name}`).focus());
     });
     return list;
   };
@@ -167,14 +156,10 @@ export async function recordingApp(root, { recording, dictionaries, tiles, lang,
     const stage = { recording, words, state, tiles, change, theme: pageTheme, width: () => panel.clientWidth };
     const why = lacking(state.view);
     view = why
-      ? { node: element("p", { class: "say" }, ...words.say(why)), redraw: () => {}, destroy: () => {} }
+      ? { node: element("p.say", words.say(why)), redraw: () => {}, destroy: () => {} }
       : VIEWS[state.view](stage);
     panel.append(view.node);
-    root.replaceChildren(
-      header(words),
-      element("main", {}, tabs(words), panel),
-      element("footer", {}, element("p", {}, ...words.say(footer))),
-    );
+    root.replaceChildren(header(words), element("main", tabs(words), panel), element("footer", element("p", words.say(footer))));
     root.hidden = false;
     drawn?.(words);
     view.redraw();

@@ -1,6 +1,6 @@
 // The page of a recording: what Python wrote into it, and the address that says what is looked at.
 
-import { element } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { hosted, hostLink } from "./host.js";
 import { brandRow, fail } from "./page-frame.js";
 import { hashText, pageData, recordingApp } from "./recording-app.js";
@@ -10,7 +10,7 @@ import { tileClient } from "./tiles.js";
 async function open() {
   const { lang, words: dictionaries, record, worker } = pageData();
   let tell = () => {};
-  const app = await recordingApp(document.getElementById("app"), {
+  const app = await recordingApp(byId("app"), {
     recording: await recordingReader(record),
     dictionaries,
     tiles: tileClient(worker),
@@ -19,14 +19,13 @@ async function open() {
     footer: "recording.footer",
     above: (words, change) => [
       brandRow(words, Object.keys(dictionaries), (code) => change({ lang: code })),
-      element("h1", {}, ...words.say("recording.title")),
+      element("h1", words.say("recording.title")),
     ],
     wrote: (text) => (hosted ? tell() : history.replaceState(null, "", `#${text}`)),
   });
   const { state, defaults, look, seen } = app;
-  const usual = () => ({ ...defaults, lang: state.lang });
-  addEventListener("hashchange", () => look(location.hash.slice(1), usual()).catch(fail));
-  document.getElementById("failure").hidden = true;
+  addEventListener("hashchange", () => look(location.hash.slice(1), { ...defaults, lang: state.lang }).catch(fail));
+  byId("failure").hidden = true;
   tell = hostLink(seen, (wanted) => {
     const blank = Object.entries(wanted).filter(([name, value]) => value === null && defaults[name] === null);
     return look(hashText({ ...state, ...wanted }, {}), Object.fromEntries(blank)).catch(fail);

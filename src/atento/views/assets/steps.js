@@ -12,8 +12,10 @@ import { PAIRED } from "./written-arithmetic.js";
 /** From so many cells on, a canvas: the page must not grow with them. */
 export const CANVAS_FROM = 400;
 
+/** @type {Record<string, string>} */
 const SYMBOLS = { queries: "Q", keys: "K", values: "V", input: "X" };
 
+/** @param {string} letter @param {string} sub */
 const indexed = (letter, sub) => element("span.symbol", { translate: "no" }, symbol(letter), element("sub", sub));
 
 /** @param {Matrix} m */
@@ -22,24 +24,29 @@ const size = (m) => `${m.rows}×${m.cols}`;
 /** The formula of a step with this run's numbers. @param {Scene} scene @param {string} name @param {Matrix} matrix */
 function formula({ run: { steps, head, projections, input }, words }, name, matrix) {
   const n = words.number.full;
+  /** @param {string} step */
   const term = (step) => words.text(`page.term.${step}`);
-  const before = steps.get(name)?.previous && term(steps.get(name).previous);
+  const before = term(steps.get(name)?.previous ?? "");
+  /** @param {...any} list */
   const shapes = (...list) => element("span.shapes", list);
+  /** @param {...any} parts */
   const maps = (...parts) => shapes(`${parts.join(" · ")} → ${size(matrix)}`);
-  const map = projections?.[name];
+  const map = input && projections?.[name];
   if (SYMBOLS[name]) {
     const letter = symbol(SYMBOLS[name]);
     if (!map) return [letter, shapes(size(matrix))];
     const [weight, bias] = ["W", "b"].map((one) => indexed(one, SYMBOLS[name]));
     return [letter, " = ", symbol("X"), " ", weight, " + ", bias, maps(`(${size(input)})`, `(${size(map.weight)})`)];
   }
+  const softcap = head.softcap ?? NaN;
+  /** @type {Record<string, () => any[]>} */
   const parts = {
     scores: () => [symbol("Q"), " ", symbol("K"), "ᵀ", maps(`(${size(head.queries)})`, `(${head.keys.cols}×${head.keys.rows})`)],
     scaled: () => [
       `${before} × ${n(head.scale)}`,
       usualScale(head) && shapes(`1/√${head.queries.cols} = ${n(head.scale)}`),
     ],
-    capped: () => [`${n(head.softcap)} · tanh(${before} / ${n(head.softcap)})`],
+    capped: () => [`${n(softcap)} · tanh(${before} / ${n(softcap)})`],
     biased: () => [`${before} + ${term("bias")}`],
     masked: () => words.say("page.formula.masked", { before }),
     weights: () => [
@@ -65,13 +72,16 @@ function sentence({ run, words }, name) {
 /** @param {Stage} stage @param {string} name of a step, "input" or "weight-…" @param {Matrix} matrix */
 function drawing({ scene, drawings, point, choose, close, theme, width }, name, matrix) {
   const { words, run } = scene;
+  /** @param {Name[]} names */
   const tokens = (names) => names.map((one) => ({ ...one, token: true }));
+  /** @param {number} count */
   const numbers = (count) => Array.from({ length: count }, (_, i) => ({ text: String(i), mark: "" }));
   const paired = PAIRED.includes(name);
   const learned = name.startsWith("weight-");
   const { mask } = run.head;
   const { count } = words.number;
   const parts = { name: words.text(`page.step.${name}`), rows: count(matrix.rows), cols: count(matrix.cols) };
+  /** @type {MatrixView} */
   const view = {
     title: words.text("page.matrix.title", parts),
     matrix,
@@ -120,7 +130,9 @@ function legend({ colours, words, matrix, unseen }) {
 
 /** A large matrix as text: one text node, whatever its size. @param {MatrixView} view */
 function asText({ words, matrix: { data, cols }, rows, cols: heads }) {
+  /** @param {Name} name */
   const clean = ({ text, mark }) => plainLabel(text, 40) + mark;
+  /** @param {number} row */
   const numbers = (row) => Array.from(data.subarray(row * cols, (row + 1) * cols), (value) => words.number.full(value));
   const lines = [["", ...heads.map(clean)], ...rows.map((one, row) => [clean(one), ...numbers(row)])];
   return element("pre.matrix-text", { tabindex: 0 }, lines.map((line) => line.join("\t")).join("\n"));
@@ -128,7 +140,7 @@ function asText({ words, matrix: { data, cols }, rows, cols: heads }) {
 
 /** The map that makes queries, keys or values. @param {Stage} stage @param {string} name */
 function learnedMap(stage, name) {
-  const { weight } = stage.scene.run.projections[name];
+  const { weight } = /** @type {any} */ (stage.scene.run.projections)[name];
   const make = () => {
     const node = drawing(stage, `weight-${name}`, weight);
     queueMicrotask(() => stage.drawings.get(`weight-${name}`).redraw());
@@ -141,7 +153,7 @@ function learnedMap(stage, name) {
 /** @param {Stage} stage @param {string} name */
 export function stepSection(stage, name) {
   const { run, words } = stage.scene;
-  const matrix = name === "input" ? run.input : run.steps.get(name).matrix;
+  const matrix = /** @type {Matrix} */ (name === "input" ? run.input : run.steps.get(name).matrix);
   const letter = SYMBOLS[name];
   return element(
     "section.step",

@@ -2,8 +2,7 @@
 
 import { bothTiles } from "./weights.js";
 
-/** @type {Map<string, HeadWeights>} */
-const sentHeads = new Map();
+const sentHeads = /** @type {Known<HeadWeights>} */ (new Map());
 
 addEventListener("message", ({ data }) => {
   if (data.head) return void sentHeads.set(data.id, data.head);

@@ -9,22 +9,11 @@ export const TILE = 128;
 const KEPT = 640;
 
 /** So many are fetched at a time, and so many of those around what is seen, so many tiles wide. */
-const [FETCHED, AHEAD, AROUND] = [6, 2, 2];
+const [FETCHED, AHEAD, AROUND] = [6, 3, 2];
 
-/**
- * Cells of 2^level × 2^level weights from cell (row · TILE, col · TILE) on. `drawn`: its colours.
- * @typedef {{rows: number, cols: number, mean: Float32Array, max: Float32Array, drawn?: any}} Tile
- * @typedef {{ head: import("./recording.js").Head, level: number, row: number, col: number }} Place
- *
- * `get` returns a tile that is there. `want` says what one owner needs, the most urgent first: what it
- * wanted before is forgotten, unless a worker has begun. `listen` tells of each tile that has come.
- * @typedef {{ get: (place: Place) => Tile|null, want: (owner: any, places: Place[]) => void,
- *   listen: (heard: () => void) => () => void }} Tiles
- */
-
-/** Cells of a tile from finer ones, each counting for the weights that it holds. */
+/** Cells of a tile from finer ones, each counting for the weights that it holds. @type {FromOverview} */
 function fromOverview(head, level, row, col) {
-  const [mean, max] = [head.overview("mean"), head.overview("max")];
+  const { mean, max } = /** @type {any} */ ({ mean: head.overview("mean"), max: head.overview("max") });
   const count = 2 ** level / mean.width;
   const rows = Math.min(TILE, Math.ceil(mean.rows / count) - row * TILE);
   const cols = Math.min(TILE, Math.ceil(mean.cols / count) - col * TILE);
@@ -60,23 +49,26 @@ function workerMaker(source) {
 export function tileClient(source) {
   /** @type {Map<string, Tile>} the one used last at the end */
   const kept = new Map();
-  /** @type {Map<any, Place[]>} */
+  /** @type {Map<any, Spot[]>} */
   const wanted = new Map();
   /** @type {Set<() => void>} */
   const heard = new Set();
   /** @type {Set<string>} */
   const begun = new Set();
-  /** Tiles to be fetched that were looked at since the last wish. @type {Place[]} */
+  /** Tiles to be fetched that were looked at since the last wish. @type {Spot[]} */
   let looked = [];
   /** What is being fetched, and how to end it. @type {Map<string, AbortController>} */
   const fetched = new Map();
   const identities = new WeakMap();
   let count = 0;
+  /** @param {Head} head */
   const identity = (head) => {
     if (!identities.has(head)) identities.set(head, `${count++}`);
     return identities.get(head);
   };
+  /** @param {Spot} place */
   const key = ({ head, level, row, col }) => `${identity(head)} ${level} ${row} ${col}`;
+  /** @param {string} name @param {Tile} tile */
   const keep = (name, tile) => {
     kept.set(name, tile);
     for (const old of kept.keys()) {
@@ -87,35 +79,38 @@ export function tileClient(source) {
   };
 
   const make = workerMaker(source);
-  /** @type {{worker: Worker|null, sent: Set<string>, busy: string|null}[]} */
+  /** @type {Hand[]} */
   const team = [];
+  /** @param {Hand} one @param {Tile} tile */
   const arrived = (one, tile) => {
     begun.delete(one.busy);
     keep(one.busy, tile);
-    one.busy = null;
+    one.busy = "";
     feed();
     for (const tell of heard) tell();
   };
   const enlist = () => {
-    const one = { worker: null, sent: new Set(), busy: null };
+    /** @type {Hand} */
+    const one = { worker: null, sent: new Set(), busy: "" };
     try {
-      one.worker = make();
-      one.worker.onmessage = ({ data }) => arrived(one, data);
-      one.worker.onerror = (event) => {
+      const worker = (one.worker = make());
+      worker.onmessage = ({ data }) => arrived(one, data);
+      worker.onerror = (event) => {
         event.preventDefault();
         one.worker = null;
-        if (one.busy) begun.delete(one.busy);
-        one.busy = null;
+        begun.delete(one.busy);
+        one.busy = "";
         for (const tell of heard) tell(); // they will want the tile again
       };
     } catch {
       one.worker = null; // a browser that allows no worker: tiles are made here, between frames
     }
     team.push(one);
+    return one;
   };
   const most = Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1));
 
-  /** The most urgent tile that nobody has begun, of those to be fetched or of the others. */
+  /** The most urgent tile that nobody has begun, of those to be fetched or of the others. @param {boolean} remote */
   const next = (remote) => {
     for (const [owner, places] of wanted) {
       if (owner === "ahead" && fetched.size >= AHEAD) break;
@@ -126,6 +121,7 @@ export function tileClient(source) {
     }
     return null;
   };
+  /** @param {{ place: Spot, name: string }} found */
   const fetchOne = ({ place: { head, level, row, col }, name }) => {
     const ended = new AbortController();
     const side = TILE * 2 ** level;
@@ -133,7 +129,7 @@ export function tileClient(source) {
     fetched.set(name, ended);
     const tell = () => heard.forEach((one) => one());
     head
-      .fetchTile(row * side, col * side, level, TILE, ended.signal)
+      .fetchTile?.(row * side, col * side, level, TILE, ended.signal)
       .then((tile) => (keep(name, tile), tell()))
       .catch(() => {
         if (ended.signal.aborted) return;
@@ -154,20 +150,24 @@ export function tileClient(source) {
     wanted.delete("ahead");
     if (!seen.length || isPooled(seen[0])) return;
     const [{ head }] = seen;
+    /** @param {"row"|"col"} axis @param {number} length @returns {Ends} */
     const span = (axis, length) => {
       const at = seen.map((place) => place[axis]);
       const last = Math.ceil(length / (TILE * 2 ** level)) - 1;
       return [Math.max(0, Math.min(...at) - AROUND), Math.min(last, Math.max(...at) + AROUND)];
     };
     const [rows, cols] = [span("row", head.Tq), span("col", head.Tk)];
+    /** @type {Spot[]} */
     const places = [];
     for (let row = rows[0]; row <= rows[1]; row++)
       for (let col = cols[0]; col <= cols[1]; col++) places.push({ head, level, row, col });
+    /** @param {number} at @param {Ends} ends */
     const far = (at, [first, last]) => Math.max(0, first + AROUND - at, at - last + AROUND); // from what is seen
+    /** @param {Spot} place */
     const distance = (place) => Math.max(far(place.row, rows), far(place.col, cols));
     wanted.set("ahead", places.sort((a, b) => distance(a) - distance(b)));
   };
-  /** Whether the overview that the page has is fine enough. */
+  /** Whether the overview that the page has is fine enough. @param {Spot} place */
   const isPooled = ({ head, level }) => 2 ** level >= (head.overview("mean")?.width ?? Infinity);
   /** What nobody looks at any longer is not waited for. */
   const abandon = () => {
@@ -179,8 +179,7 @@ export function tileClient(source) {
     while (team.length < most || team.some(({ busy }) => !busy)) {
       const found = next(false);
       if (!found) return;
-      if (!team.some(({ busy }) => !busy)) enlist();
-      const one = team.find(({ busy }) => !busy);
+      const one = team.find(({ busy }) => !busy) ?? enlist();
       const { place, name } = found;
       const { head, level } = place;
       const side = TILE * 2 ** level;

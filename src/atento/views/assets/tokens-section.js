@@ -8,7 +8,9 @@ const MOST_CHIPS = 400;
 /** @param {Stage} stage */
 export function tokensSection({ scene: { words, run, tokens, keyTokens } }) {
   const cross = keyTokens !== tokens;
+  /** @param {Name[]} names */
   const chipsOf = (names) => names.slice(0, MOST_CHIPS).map((name) => element("li.chip", tokenNode(name, 40)));
+  /** @param {Name[]} names */
   const rest = ({ length }) =>
     length > MOST_CHIPS && element("li.note", words.say("page.tokens.more", { count: words.number.count(length - MOST_CHIPS) }));
   const chips = chipsOf(keyTokens);
@@ -28,6 +30,7 @@ export function tokensSection({ scene: { words, run, tokens, keyTokens } }) {
   );
   const { cols, data } = run.steps.get("weights").matrix;
   const colours = colourScale(data);
+  /** @type {number|null} */
   let tinted = NaN;
   /** @param {number|null} query */
   const tint = (query) => {

@@ -3,7 +3,7 @@
 type Theme = "light" | "dark";
 type Cell = { row: number; col: number };
 /** From the first to the one after the last. */
-type Range = [number, number];
+type Ends = [number, number];
 type Pair = { row: number; col: number; weight: number };
 
 /** A token: `mark` is its position, where another has the same text. */
@@ -31,6 +31,13 @@ type Colours = {
 type Packed = { dtype: "bits" | "u1" | "i2" | "i4" | "f2" | "f4" | "f8"; shape: number[]; data: string };
 type Tensor = { shape: number[]; data: Float64Array | Uint8Array };
 
+/** A map that is asked for what it has. */
+interface Known<V> extends Map<string, V> {
+  get(name: string): V;
+}
+type Context = CanvasRenderingContext2D;
+type Look = ReturnType<typeof import("./view-parts.js").looks>;
+
 // The page of an explanation.
 
 /** Row-major. */
@@ -49,22 +56,22 @@ type HeadInput = {
 type Step = { name: string; matrix: Matrix; previous: string | null };
 /** One head of one layer: `group` query heads share its keys. */
 type Run = {
-  steps: Map<string, Step>;
+  steps: Known<Step>;
   head: HeadInput;
   input: Matrix | null;
   projections: Record<string, { weight: Matrix; bias: ArrayLike<number> }> | null;
   group: number;
 };
 /** A cell of a step; "input" and "weight-…" are matrices, too. */
-type Selection = { step: string; row: number; col: number };
+type Picked = { step: string; row: number; col: number };
 /** What the arithmetic must know of the page. */
 type Scene = { words: Words; run: Run; tokens: Name[]; keyTokens: Name[] };
 /** What sections need of the page beside the scene. */
 type Stage = {
   scene: Scene;
-  drawings: Map<string, Drawing>;
-  point: (selection: Selection | null) => void;
-  choose: (selection: Selection) => void;
+  drawings: Known<Drawing>;
+  point: (selection: Picked | null) => void;
+  choose: (selection: Picked) => void;
   close: () => void;
   theme: () => Theme;
   width: () => number;
@@ -121,12 +128,106 @@ type Arithmetic =
 /** The terms to show, and what the others add up to. */
 type Cut = { shown: any[]; hidden: number; rest: number };
 
-// The page of a recording. Heads, recordings and tiles are described where they are made.
+/** One factor of each term. */
+type Factor = (index: number) => number;
 
-type Head = import("./recording.js").Head;
-type Recording = import("./recording.js").Recording;
-type Tiles = import("./tiles.js").Tiles;
+// The page of a recording.
+
+/** Pooled pictures of a head: cells of width × width weights. */
+type Picture = { width: number; rows: number; cols: number; data: Float32Array };
+/**
+ * What `weights.js` takes, and more. `query` and `key` are null where only statistics were kept, and until
+ * `ready(layer)` is through.
+ */
+type Head = HeadWeights & {
+  layer: number;
+  index: number;
+  number: number;
+  strips: Record<string, Float32Array>;
+  small: (pool: Pool) => Picture | null;
+  overview: (pool: Pool) => Picture | null;
+  waits?: boolean;
+  fetchTile?: FetchTile;
+};
+/**
+ * `ready(layer, head)` reads the arrays of a layer, or of one head where each has its own; `head(layer, index)`
+ * has numbers, role and small pictures at once, and the rest after that. Long layers have an overview as well.
+ * `heard` is called when a head that was asked for too soon is ready.
+ */
+type Recording = {
+  tokens: Name[];
+  layers: Layer[];
+  skipped: [string, string][];
+  queryTokens: (layer: number) => Name[];
+  keyTokens: (layer: number) => Name[];
+  ready: (layer: number, head: number) => Promise<void>;
+  heard: () => void;
+  head: (layer: number, index: number) => Head;
+  other: Recording | null;
+};
+/** A layer as Python describes it; arrays stand for themselves or by their places. */
+type Layer = {
+  name: string;
+  kind: string;
+  heads: number;
+  headNumbers: number[];
+  keyOf: number[];
+  features: number;
+  queries: number;
+  keys: number;
+  scale: number;
+  softcap: number | null;
+  firstQuery: number;
+  patches: any;
+  query: any;
+  key: any;
+  lse: any;
+  sees: number[] | null;
+  bias: Record<string, any> | null;
+  strips: Record<string, any>;
+  small: any;
+  overview: any;
+  summary: any[];
+  served?: boolean;
+};
+/** Where the arrays of a recording are, if not within the page. */
+type Server = {
+  array: (place: number) => Promise<any>;
+  tile: (layer: any, number: number, ...asked: Parameters<FetchTile>) => Promise<Tile>;
+};
+/** Cells of 2^level × 2^level weights from cell (row · TILE, col · TILE) on. */
+type Tile = { rows: number; cols: number; mean: Float32Array; max: Float32Array };
+type Spot = { head: Head; level: number; row: number; col: number };
+/**
+ * `get` returns a tile that is there. `want` says what one owner needs, the most urgent first: what it
+ * wanted before is forgotten, unless a worker has begun. `listen` tells of each tile that has come.
+ */
+type Tiles = {
+  get: (spot: Spot) => Tile | null;
+  want: (owner: any, spots: Spot[]) => void;
+  listen: (heard: () => void) => () => void;
+};
+/** Who makes tiles; `busy`: with which. */
+type Hand = { worker: Worker | null; sent: Set<string>; busy: string };
+/** `place`: what an address says; `wrote` is told what it would say now, `above` is what stands above the choices. */
+type AppGiven = {
+  recording: Recording;
+  dictionaries: any;
+  tiles: Tiles;
+  lang: string;
+  place: string;
+  footer: string;
+  above: (words: Words, change: any) => Node[];
+  wrote: (text: string) => void;
+  drawn?: (words: Words) => void;
+};
+/** A reading as the server describes it. */
+type Told = { next: { token: string; probability: number; before: number }[]; model: string; changes: boolean };
+/** Layer and head. */
+type HeadOf = [number, number];
 type Pool = "mean" | "max";
+type FetchTile = (row0: number, col0: number, zoom: number, size: number, signal: AbortSignal) => Promise<Tile>;
+type Side = "query" | "key";
 /**
  * One head, as it can be sent to a worker. `mask`: the keys that query i sees are the runs
  * offsets[i] … offsets[i + 1] of starts and stops. `bias`: (Tq or 1) × (Tk or 1) numbers, or one
@@ -144,11 +245,57 @@ type HeadWeights = {
   mask: { offsets: Int32Array; starts: Int32Array; stops: Int32Array } | null;
   bias: { distance: boolean; rows: number; cols: number; values: Float32Array } | null;
 };
+/** One axis of a map: what is seen of it, and which place is which pixel. */
+type Axis = {
+  start: number;
+  size: number;
+  length: number;
+  middle: number;
+  from: number;
+  to: number;
+  place: (at: number) => number;
+  at: (place: number) => number;
+};
+/** What is seen of a map: 2^zoom = `per` weights are one pixel. */
+type Seen = { zoom: number; per: number; whole: number; down: Axis; across: Axis };
+type AxisOf = (wanted: number | null, start: number, size: number, length: number, per: number) => Axis;
+type Coloured = (rows: number, cols: number, values: Float32Array[], most: number) => OffscreenCanvas;
+type FromOverview = (head: Head, level: number, row: number, col: number) => Tile;
+type WriteLabel = (
+  context: Context,
+  text: string,
+  x: number,
+  y: number,
+  align: CanvasTextAlign,
+  room: number,
+  upright?: boolean,
+) => void;
+type Clip = (context: Context, x: number, y: number, width: number, height: number, draw: () => void) => void;
+type DrawTokens = (context: Context, name: Side, focus: Place | null, look: Look, colours: string[]) => void;
+type DrawLinks = (
+  context: Context,
+  links: number[][],
+  ink: string,
+  focus: Place | null,
+  unit: number,
+  aside: number,
+) => void;
+type PackRows = (source: Float32Array, d: number, from: number, count: number) => Float64Array;
+type Multiply = (
+  a: Float64Array,
+  b: Float64Array,
+  d: number,
+  rows: number,
+  cols: number,
+  out: Float64Array,
+) => void;
+type Weigh = (head: HeadWeights, i: number, from: number, to: number, values: Float64Array, at: number) => void;
+type FirstRun = (mask: NonNullable<HeadWeights["mask"]>, i: number, j: number) => number;
 /** What a view is given, and what it gives back. */
 type ViewStage = {
   recording: Recording;
   words: Words;
-  state: any;
+  state: { pool: Pool; [name: string]: any };
   tiles: Tiles;
   theme: () => Theme;
   width: () => number;
@@ -156,4 +303,45 @@ type ViewStage = {
 };
 type View = { node: HTMLElement; redraw: () => void; destroy: () => void };
 /** A token of one side. */
-type Place = { side: "query" | "key"; at: number };
+type Place = { side: Side; at: number };
+type Point = { clientX: number; clientY: number };
+
+// The page of a training that was watched.
+
+/** What Python wrote, its arrays read: `values` are a head's numbers at all steps; heads are counted through the layers. */
+type Watched = {
+  steps: number[];
+  layers: string[];
+  heads: number[];
+  count: number;
+  values: (statistic: string, head: number) => number[];
+  loss: number[];
+  log: number[][];
+  maps: { shape: number[]; data: Uint8Array; frames: number[] }[];
+  statistics: string[];
+  thresholds: Record<string, number>;
+  formed: Formed[];
+  roles: string[][];
+  prompts: string[][];
+  total: number;
+};
+/** What a head became, by which number, and when. */
+type Formed = {
+  layer: string;
+  head: number;
+  role: string;
+  number: string | null;
+  value: number | null;
+  step: number | null;
+};
+/** A step by its place, and the head that is pointed at. */
+type StepAndHead = { at: number; head: number | null };
+type WatchedStage = {
+  words: Words;
+  watched: Watched;
+  state: any;
+  theme: () => Theme;
+  change: (wanted: Record<string, any>, name?: string) => void;
+  point: (place: StepAndHead | null, name: string) => void;
+};
+type DrawCurve = (context: Context, points: number[][], ink: string, width: number, alpha: number) => void;

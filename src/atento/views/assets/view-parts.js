@@ -1,13 +1,13 @@
 // What pages and views share: choices, tables, sharp canvases, the colour of a weight.
 
 import { NO_NUMBER, strengthOf, UNIT } from "./colours.js";
-import { element } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { plainLabel } from "./labels.js";
 
 /** The colour of a weight from 0 to 1. @param {Theme} theme @param {boolean} log */
 export function weightColour(theme, log) {
   const grade = UNIT.grades(theme);
-  return (weight) => grade(strengthOf(weight, log)) ?? NO_NUMBER;
+  return (/** @type {number} */ weight) => grade(strengthOf(weight, log)) ?? NO_NUMBER;
 }
 
 /** A place on an axis, whatever was in the page's address. @param {any} value @param {number} length */
@@ -26,7 +26,7 @@ export const labelled = (id, label, field, ...after) => element("label.choice", 
 /** @param {string} id @param {string} label @param {any[][]} options @param {any} chosen @param {(value: string) => void} pick */
 export function chooser(id, label, options, chosen, pick) {
   const entries = options.map(([value, text]) => element("option", { value, selected: value === chosen }, text));
-  return labelled(id, label, element("select", { id, onchange: (event) => pick(event.target.value) }, entries));
+  return labelled(id, label, element("select", { id, onchange: (/** @type {any} */ event) => pick(event.target.value) }, entries));
 }
 
 /** @param {any} content @param {() => void} onclick @param {Record<string, any>} [attributes] */
@@ -44,6 +44,7 @@ export const spoken = (kind = "p.visually-hidden") => element(kind, { "aria-live
 /** @param {(string|Node)[]} heads @param {any[][]} rows @param {string} label */
 export function plainTable(heads, rows, label) {
   const titles = heads.map((cell) => (cell === "" ? element("td") : element("th", { scope: "col" }, cell)));
+  /** @param {any[]} cells */
   const line = ([first, ...cells]) => element("tr", element("th", { scope: "row" }, first), cells.map((cell) => element("td", cell)));
   const table = element("table.plain", element("thead", element("tr", titles)), element("tbody", rows.map(line)));
   return element("div.table-scroll", { tabindex: 0, role: "region", "aria-label": label }, table);
@@ -62,7 +63,7 @@ export function unfolding(label, make, kind = "details") {
 export function refill(node, ...children) {
   const focused = document.activeElement?.id;
   node.replaceChildren(...children);
-  document.getElementById(focused)?.focus();
+  if (focused) byId(focused)?.focus();
 }
 
 /** Controls or pictures that belong together. @param {string} label @param {string} [name] of the class */
@@ -97,11 +98,12 @@ export function looks() {
   const style = getComputedStyle(document.documentElement);
   const colours = ["ink", "soft", "paper", "rule", "accent", "source"].map((name) => [name, style.getPropertyValue(`--${name}`)]);
   const unit = parseFloat(style.fontSize) / 16 || 1;
+  /** @param {number} size */
   const letters = (size) => `${Math.round(size * unit)}px system-ui, sans-serif`;
   return { ...Object.fromEntries(colours), unit, font: letters(13), smallFont: letters(12) };
 }
 
-/** A label on a canvas, apart from the direction of its letters: it ends there, or goes up from there. */
+/** A label on a canvas, apart from the direction of its letters: it ends there, or goes up from there. @type {WriteLabel} */
 export function label(context, text, x, y, align, room, upright = false) {
   context.save();
   context.translate(x, y);
@@ -111,7 +113,7 @@ export function label(context, text, x, y, align, room, upright = false) {
   context.restore();
 }
 
-/** Draw within a rectangle alone. */
+/** Draw within a rectangle alone. @type {Clip} */
 export function clipped(context, x, y, width, height, draw) {
   context.save();
   context.beginPath();
@@ -121,10 +123,10 @@ export function clipped(context, x, y, width, height, draw) {
   context.restore();
 }
 
-/** Stripes where there is no weight, as in tables. @param {string} ink */
+/** Stripes where there is no weight, as in tables. @param {Context} context @param {string} ink */
 export function hatching(context, ink) {
   const made = new OffscreenCanvas(6, 6);
-  const lines = made.getContext("2d");
+  const lines = /** @type {OffscreenCanvasRenderingContext2D} */ (made.getContext("2d"));
   lines.strokeStyle = ink;
   lines.globalAlpha = 0.14;
   for (const shift of [-6, 0, 6]) {
@@ -132,7 +134,7 @@ export function hatching(context, ink) {
     lines.lineTo(shift + 6, 0);
   }
   lines.stroke();
-  return context.createPattern(made, "repeat");
+  return /** @type {CanvasPattern} */ (context.createPattern(made, "repeat"));
 }
 
 /** However often it is asked for, once in a frame. @param {() => void} draw */
@@ -153,5 +155,6 @@ const choices = new WeakMap();
 /** What was chosen in a view, kept while the page is drawn anew. @param {object} recording @param {string} view @param {any} usual */
 export function kept(recording, view, usual) {
   if (!choices.has(recording)) choices.set(recording, {});
-  return (choices.get(recording)[view] ??= usual);
+  const own = choices.get(recording) ?? {};
+  return (own[view] ??= usual);
 }

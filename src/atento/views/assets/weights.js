@@ -41,7 +41,7 @@ const STEPS = 1024;
 const FRACTIONS = Float64Array.from({ length: STEPS }, (_, k) => 2 ** (k / STEPS));
 const POWERS = Float64Array.from({ length: 128 }, (_, k) => 2 ** (k - 127));
 
-/** exp of what is not above 0 but for rounding, to 11 digits: Math.exp takes six times as long. */
+/** exp of what is not above 0 but for rounding, to 11 digits: Math.exp takes six times as long. @param {number} log */
 function toWeight(log) {
   if (log < LOWEST) return 0;
   if (!(log < 0)) return Math.exp(log);
@@ -53,7 +53,7 @@ function toWeight(log) {
 /** @param {HeadWeights} head @param {number} i @param {number} j */
 export const weight = (head, i, j) => parts(head, i, j).weight;
 
-/** Some rows of features, one after the other for each feature: (feature, row). */
+/** Some rows of features, one after the other for each feature: (feature, row). @type {PackRows} */
 function packed(source, d, from, count) {
   const result = new Float64Array(d * BLOCK);
   for (let r = 0; r < count; r++)
@@ -63,7 +63,7 @@ function packed(source, d, from, count) {
 
 /**
  * Products of a block, 2 × 2 at a time so that they stay in registers: out[r × BLOCK + c].
- * @param {Float64Array} a @param {Float64Array} b @param {number} d @param {number} rows @param {number} cols @param {Float64Array} out
+ * @type {Multiply}
  */
 function multiply(a, b, d, rows, cols, out) {
   for (let r = 0; r < rows; r += 2) {
@@ -87,7 +87,7 @@ function multiply(a, b, d, rows, cols, out) {
 /**
  * The weights of a rectangle, in pieces of rows that the mask leaves: `fold(i, from, to, values, at)`
  * gets those of query i and keys from … to in values[at], values[at + 1], …
- * @param {HeadWeights} head @param {Range} rows @param {Range} cols
+ * @param {HeadWeights} head @param {Ends} rows @param {Ends} cols
  * @param {(i: number, from: number, to: number, values: Float64Array, at: number) => void} fold
  */
 function eachPiece(head, rows, cols, fold) {
@@ -119,7 +119,7 @@ function eachPiece(head, rows, cols, fold) {
   }
 }
 
-/** Products become weights, where they stand. */
+/** Products become weights, where they stand. @type {Weigh} */
 function weigh(head, i, from, to, values, at) {
   const { scale, softcap, bias } = head;
   const sum = head.lse[i];
@@ -131,7 +131,7 @@ function weigh(head, i, from, to, values, at) {
   }
 }
 
-/** The first run of query i that does not end before column j. */
+/** The first run of query i that does not end before column j. @type {FirstRun} */
 function firstRun({ offsets, stops }, i, j) {
   let [low, high] = [offsets[i], offsets[i + 1]];
   while (low < high) {
@@ -162,6 +162,7 @@ export function bothTiles(head, row0, col0, zoom, size) {
   const cols = Math.min(size, Math.ceil((head.Tk - col0) / side));
   const sums = new Float64Array(rows * cols);
   const max = new Float32Array(rows * cols);
+  /** @type {(...at: number[]) => Ends} */
   const range = (first, cells, length) => [first, Math.min(first + cells * side, length)];
   eachPiece(head, range(row0, rows, head.Tq), range(col0, cols, head.Tk), (i, from, to, values, at) => {
     const first = ((i - row0) >> zoom) * cols;
@@ -189,7 +190,7 @@ export function takeIn(list, one, count) {
   if (list.length > count) list.pop();
 }
 
-/** The largest weights of a rectangle, the largest first. @param {HeadWeights} head @param {Range} rows @param {Range} cols @param {number} count */
+/** The largest weights of a rectangle, the largest first. @param {HeadWeights} head @param {Ends} rows @param {Ends} cols @param {number} count */
 export function strongest(head, rows, cols, count) {
   /** @type {Pair[]} */
   const found = [];

@@ -7,7 +7,7 @@ from atento._errors import InputError
 from atento._optional import require
 from atento.records import Explanation, Trace
 from atento.statistics import Survey
-from atento.views.doors import is_match
+from atento.views.doors import is_match, is_watched
 from atento.views.figures.choosing import Choice, as_explanation, heads_of
 from atento.views.figures.labels import label_width, shown
 from atento.views.figures.style import (
@@ -26,6 +26,7 @@ from atento.views.words import Words
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from atento.lm.watching import Watched
     from atento.views.figures.heads import Head
     from atento.views.figures.pictures import Picture
 
@@ -79,6 +80,28 @@ def _curves(record: Any, choice: Choice, word: Words, **options: Any) -> "Pictur
     return curves(_one_layer(record, choice), word, **options)
 
 
+def _training(watched: "Watched", choice: Choice, word: Words, **options: Any) -> "Picture":
+    from atento.views.figures.training import training_curves
+
+    _check_no_choice(choice)
+    return training_curves(watched, word, **options)
+
+
+def _training_grid(watched: "Watched", choice: Choice, word: Words, **options: Any) -> "Picture":
+    from atento.views.figures.training import training_grid
+
+    _check_no_choice(choice)
+    return training_grid(watched, word, **options)
+
+
+def _check_no_choice(choice: Choice) -> None:
+    if vars(choice) != vars(Choice()):
+        raise InputError(
+            "of a training that was watched, all heads are drawn: leave out layer, head, batch and "
+            "tokens."
+        )
+
+
 def _one_layer(record: Any, choice: Choice) -> "list[Head]":
     """The heads that were named, all of one layer."""
     (heads,) = heads_of(record, choice, every=False)
@@ -102,6 +125,12 @@ KINDS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
     "curves": (_curves, "column", ("statistics",)),
 }
 """What makes each picture, its usual width, and the options that are its own."""
+
+OF_TRAININGS: dict[str, tuple[Make, str, tuple[str, ...]]] = {
+    "curves": (_training, "column", ("statistics",)),
+    "grid": (_training_grid, "text", ("step", "prompt", "pool", "log")),
+}
+"""The same of what `atento.lm.load_watch` returned."""
 
 
 def plot(
@@ -134,11 +163,15 @@ def plot(
       matrix over its shape.
     - ``"curves"``: ``statistics=`` along the text, for one head or several.
 
+    Of a training that was watched: ``"curves"``, the loss and ``statistics=`` of all heads over the
+    steps; ``"grid"``, all heads at ``step=`` on ``prompt=``, with ``pool=`` and ``log=``.
+
     Text stays text where the figure is saved with `atento.save`; with matplotlib's own ``savefig``
     that is so under ``rc_context({"svg.fonttype": "none", "pdf.fonttype": 42})``.
 
     Args:
-        record: a Trace, Explanation, Recording, layer of a recording, Survey, or Match.
+        record: a Trace, Explanation, Recording, layer of a recording, Survey, Match, or what
+            `atento.lm.load_watch` returned.
         kind: one of the above. By default curves for a survey, the grid for a recording of which
             no head is named, and otherwise the map.
         ax: plain matplotlib axes to draw into; their style is then the user's. Left out, a figure
@@ -176,7 +209,7 @@ def plot(
 
         record = explanation_of_match(record)
     kind = _usual_kind(record, choice) if kind is None else kind
-    make, usual, own_options = _kind(kind)
+    make, usual, own_options = _kind(kind, OF_TRAININGS if is_watched(record) else KINDS)
     _check_options(kind, options, own_options)
     picture = make(record, choice, word, **options)
     text = picture.title if title is None else shown(title, 80) if title else ""
@@ -209,16 +242,18 @@ def _entitle(ax: "Axes", text: str, pad: float, width: float) -> None:
 
 def _usual_kind(record: Any, choice: Choice) -> str:
     """Statistics of a survey, all heads of a recording, otherwise one head."""
-    if isinstance(record, Survey):
+    if isinstance(record, Survey) or is_watched(record):
         return "curves"
     recorded = not isinstance(record, Explanation | Trace)
     return "grid" if recorded and choice.head is None else "map"
 
 
-def _kind(kind: Any) -> tuple[Make, str, tuple[str, ...]]:
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise InputError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}.")
-    return KINDS[kind]
+def _kind(
+    kind: Any, kinds: dict[str, tuple[Make, str, tuple[str, ...]]]
+) -> tuple[Make, str, tuple[str, ...]]:
+    if not isinstance(kind, str) or kind not in kinds:
+        raise InputError(f"kind must be one of {', '.join(kinds)}; got {kind!r}.")
+    return kinds[kind]
 
 
 def _check_options(kind: str, options: dict[str, Any], known: tuple[str, ...]) -> None:
