@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from atento.lm import load_model
+import atento
+from atento.lm import generate, load_model
 from atento.server.torch_reader import TorchReader
+from atento.server.work import Stop
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +76,30 @@ def test_inspect_and_serve_read_with_it(run, trained):
     assert "runs/x: 12 tokens, 2 layers, 4 heads in all" in done.out
     reader = TorchReader(str(trained))
     assert reader.name
+
+
+def test_a_run_that_no_family_of_transformers_computes_is_read_as_well(run, folder):
+    options = ("--steps", "2", "--quiet", "--seed", "5")
+    assert run("train", "--preset", "induction", "--out", "runs/own", *options).code == 0
+    text = "abcabcabc"
+    read = run("inspect", "--text", text, "--model", "runs/own", "--save", "own.safetensors")
+    assert read.code == 0, read.err
+    told = run("explain", text, "--model", "runs/own", "--json", "--layer", "1", "--head", "0")
+    assert told.code == 0, told.err
+    steps = {step["name"]: step["value"] for step in json.loads(told.out)["steps"]}
+    recording = atento.load_recording(folder / "own.safetensors")
+    np.testing.assert_allclose(steps["weights"], recording[1].weights(head=0), atol=1e-6)
+
+    model = load_model(folder / "runs/own").eval()
+    ids = torch.tensor([model.tokenizer.encode(text)])
+    with torch.no_grad():
+        logits = model(ids)[0, -1].numpy()
+    reader = TorchReader(str(folder / "runs/own"))
+    _, seen = reader.read(text, (), Stop())
+    np.testing.assert_array_equal(seen, logits)
+    asked = {"tokens": 3, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "seed": 0, "watch": (1, 0)}
+    *_, last = reader.generate(text, (), asked, Stop())
+    assert last["text"] == text + generate(model, text, max_tokens=3, temperature=0)
 
 
 @pytest.mark.parametrize(

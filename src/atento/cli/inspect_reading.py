@@ -147,9 +147,11 @@ def read_with_model(
     word: "Words",
 ) -> Done:
     """With a model of transformers: a decoder in chunks, with a bar on standard error."""
+    from atento.lm.checkpoints.for_transformers import known_to_transformers
     from atento.reading.loading import load_model, quiet
     from atento.reading.running import read_tokens
 
+    known_to_transformers()
     loaded = load_model(name, **options)
     ids = loaded.encode(content, cut=wanted.cut)
     started = time.perf_counter()
@@ -189,10 +191,12 @@ def trace_with_model(
         InputError: for a text whose weights are more than ``most`` in all.
     """
     from atento._errors import InputError
+    from atento.lm.checkpoints.for_transformers import known_to_transformers
     from atento.reading.loading import load_model, quiet
     from atento.reading.running import trace_tokens
     from atento.reading.token_names import TokenNames, as_ids
 
+    known_to_transformers()
     loaded = load_model(name)
     ids = loaded.encode(content, cut=cut)
     config = loaded.model.config.get_text_config()

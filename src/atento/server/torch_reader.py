@@ -46,8 +46,10 @@ class TorchReader:
     """
 
     def __init__(self, name: str) -> None:
+        from atento.lm.checkpoints.for_transformers import known_to_transformers
         from atento.reading.loading import load_model
 
+        known_to_transformers()
         path = Path(name).expanduser()
         self.name = path.resolve().name if path.is_dir() else name
         self.loaded: LoadedModel = load_model(name)

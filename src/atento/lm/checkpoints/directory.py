@@ -55,7 +55,8 @@ def save_model(model: Transformer, folder: str | Path, tokenizer: Any = None) ->
 
     GPT-2's, Llama's and Mistral's shapes are written so that
     ``transformers.AutoModelForCausalLM.from_pretrained(folder)`` computes the same logits; what
-    none of them computes is written for `load_model` alone. Each file is written aside and renamed.
+    none of them computes is written for `load_model`, and for `atento inspect`, `explain` and
+    `serve`. Each file is written aside and renamed.
 
     Args:
         model: whose weights and shape are written.
