@@ -83,6 +83,10 @@ def test_ctrl_c_saves_and_resume_goes_on(run, corpus, folder):
     [
         (("train",), "name a corpus"),
         (("train", "corpus.txt", "--resume"), "leave CORPUS out"),
+        (("train", "--resume", "--preset", "toy"), "goes on with the preset"),
+        (("train", "--resume", "--tokenizer", "bpe"), "goes on with the tokenizer"),
+        (("train", "--resume", "--vocabulary", "300"), "goes on with the vocabulary_size"),
+        (("train", "--resume", "--context", "30"), "goes on with the context"),
         (("train", "nothing.txt"), "There is no corpus at nothing.txt"),
         (("train", "corpus.txt", "--preset", "huge"), "There is no preset 'huge'; there are toy"),
         (("train", "corpus.txt", "--steps", "0"), "steps must be a whole number"),

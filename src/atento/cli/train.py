@@ -88,6 +88,8 @@ def train(
     word = words(choose_language(lang))
     if resume and corpus is not None:
         raise mistake(word, "train_resume")
+    if resume and context is not None:
+        raise mistake(word, "lm_resume", given="context")
     if corpus is None and not resume and preset != "induction":
         raise mistake(word, "train_nothing")
     require("torch", "to train")
