@@ -95,7 +95,7 @@ def train(
     folder, place = Path(out), _device(device)
     check_every(watch_every)
     shape = {"preset": preset, "tokenizer": tokenizer, "vocabulary_size": vocabulary_size}
-    usual = train.__kwdefaults__
+    usual = train.__kwdefaults__ or {}
     shape = {name: None if value == usual[name] else value for name, value in shape.items()}
     _check_resumed(resume, corpus=corpus, config=config, model=model, **shape)
     alone = corpus is None and preset == "induction" and model is None
