@@ -71,7 +71,7 @@ def _build(folder):
 
 @pytest.fixture(
     params=PAGES,
-    ids=lambda page: page.name if page.parent.name == "docs" else f"{page.parent.name}/{page.name}",
+    ids=lambda page: str(page.relative_to(ROOT)),
 )
 def page(request):
     """Each page that is written by hand."""
