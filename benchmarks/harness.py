@@ -48,6 +48,12 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def rested(call: Callable[[], object], rest: float) -> float:
+    """How long one call takes after so many seconds in which nothing runs."""
+    time.sleep(rest)
+    return seconds(call)
+
+
 def ratio(
     name: str,
     numerator: Callable[[], object],
@@ -56,11 +62,15 @@ def ratio(
     at_least: float | None = None,
     at_most: float | None = None,
     pairs: int = 9,
+    rest: float = 0.0,
 ) -> Row:
-    """Median of time(numerator) / time(denominator) over runs in turn, after one of each."""
+    """Median of time(numerator) / time(denominator) over runs in turn, after one of each.
+
+    With a rest (seconds) before each, the threads that the one before left spinning have stopped.
+    """
     numerator()
     denominator()
-    times = [(seconds(numerator), seconds(denominator)) for _ in range(pairs)]
+    times = [(rested(numerator, rest), rested(denominator, rest)) for _ in range(pairs)]
     above, below = (median(column) for column in zip(*times, strict=True))
     return row(
         name,
