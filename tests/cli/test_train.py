@@ -115,10 +115,11 @@ def test_wrong_use_is_one_line(run, corpus, command, said):
     ("command", "said"),
     [
         (("train",), "nombra un corpus"),
+        (("train", "corpus.txt", "--steps", "0"), "steps debe ser un número entero ≥ 1. Llegó 0."),
+        (("train", "corpus.txt", "--learning-rate", "10"), "debe ser un número de 0 a 10."),
         (("train", "corpus.txt", "--resume"), "quita CORPUS"),
         (("train", "nothing.txt"), "No hay ningún corpus en nothing.txt"),
         (("train", "corpus.txt", "--preset", "huge"), "No hay ninguna forma 'huge'"),
-        (("train", "corpus.txt", "--steps", "0"), "steps no puede ser 0"),
         (("train", "corpus.txt", "--context", "9000"), "una fila ocupa 9001"),
         (("train", "one.txt"), "repite un solo carácter, 'a'"),
         (("train", "empty.txt"), "El corpus está vacío"),
@@ -156,7 +157,7 @@ def test_a_run_and_its_mistakes_in_spanish(run, corpus, folder):
     assert "El comienzo está vacío" in run(*asked, "").err
     assert "tiene 26 tokens y el contexto del modelo es de 25" in run(*asked, "o" * 26).err
     assert "El carácter 'ñ' (U+00F1), en el lugar 2" in run(*asked, "toñ").err
-    assert "top_p no puede ser 0.0" in run(*asked, "to", "--top-p", "0").err
+    assert "top_p debe ser mayor que 0 y como mucho 1. Llegó 0.0" in run(*asked, "to", "--top-p", "0").err
     settings = json.loads((folder / "x/config.json").read_text())
     (folder / "x/config.json").write_text(json.dumps(settings | {"n_layer": 3}))
     assert "Faltan: transformer.h.2.ln_1.weight" in run(*asked, "to").err

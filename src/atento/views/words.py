@@ -86,7 +86,10 @@ def in_words_of(word: Words, error: AtentoError) -> AtentoError:
     """The error in the user's language, where the words for it are there."""
     if error.name is None or f"error.{error.name}" not in word:
         return error
-    return mistake(word, error.name, **error.facts)
+    facts = dict(error.facts)
+    if f"wanted.{facts.get('wanted')}" in word:  # said in English where the mistake was found
+        facts["wanted"] = word(f"wanted.{facts['wanted']}")
+    return mistake(word, error.name, **facts)
 
 
 def mistake(word: Words, name: str, /, **values: object) -> InputError:
