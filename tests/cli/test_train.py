@@ -157,7 +157,10 @@ def test_a_run_and_its_mistakes_in_spanish(run, corpus, folder):
     assert "El comienzo está vacío" in run(*asked, "").err
     assert "tiene 26 tokens y el contexto del modelo es de 25" in run(*asked, "o" * 26).err
     assert "El carácter 'ñ' (U+00F1), en el lugar 2" in run(*asked, "toñ").err
-    assert "top_p debe ser mayor que 0 y como mucho 1. Llegó 0.0" in run(*asked, "to", "--top-p", "0").err
+    assert (
+        "top_p debe ser mayor que 0 y como mucho 1. Llegó 0.0"
+        in run(*asked, "to", "--top-p", "0").err
+    )
     settings = json.loads((folder / "x/config.json").read_text())
     (folder / "x/config.json").write_text(json.dumps(settings | {"n_layer": 3}))
     assert "Faltan: transformer.h.2.ln_1.weight" in run(*asked, "to").err
