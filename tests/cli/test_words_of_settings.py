@@ -8,13 +8,13 @@ import pytest
 from atento.views.words import words
 
 LM = Path(__file__).parents[2] / "src/atento/lm"
-FILES = ("training/settings.py", "generating/sampling.py")
+FILES = ("training/settings.py", "generating/sampling.py", "generating/generate.py")
 PHRASES = sorted(
     {
         phrase
         for file in FILES
         for phrase in re.findall(
-            r"_within\(.*, [\"'](.+?)[\"']\)$", (LM / file).read_text(), re.MULTILINE
+            r"within\(.*, [\"'](.+?)[\"']\)$", (LM / file).read_text(), re.MULTILINE
         )
     }
 )

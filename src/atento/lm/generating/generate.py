@@ -9,6 +9,7 @@ from atento._errors import InputError
 from atento.lm.generating.decoding import decoded
 from atento.lm.generating.sampling import Sampling
 from atento.lm.generating.text_stream import TextStream
+from atento.lm.setting import within
 from atento.lm.transformer import Transformer
 
 __all__ = ["generate"]
@@ -74,14 +75,8 @@ def generate(
     several = isinstance(prompt, Iterable) and not isinstance(prompt, str)
     if several and stream:
         raise InputError("generate: stream=True writes one text; got several prompts.")
-    if isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1:
-        raise InputError(
-            f"generate: max_tokens must be a whole number ≥ 1; got {max_tokens!r}.",
-            name="lm_setting",
-            setting="max_tokens",
-            wanted="a whole number ≥ 1",
-            came=repr(max_tokens),
-        )
+    whole = isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
+    within("max_tokens", max_tokens, whole and max_tokens >= 1, "a whole number ≥ 1")
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if any(not isinstance(one, str) or not one for one in stops):
         raise InputError("generate: stop must be texts of at least one character.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atento._errors import InputError
+from atento.lm.setting import within
 
 __all__ = ["Sampling"]
 
@@ -37,13 +37,13 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        _within("temperature", self.temperature, 0 <= self.temperature < float("inf"), "≥ 0")
+        within("temperature", self.temperature, 0 <= self.temperature < float("inf"), "≥ 0")
         whole = isinstance(self.top_k, int) and not isinstance(self.top_k, bool)
-        _within("top_k", self.top_k, whole and self.top_k >= 0, "a whole number ≥ 0 (0: all)")
-        _within("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
-        _within("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
+        within("top_k", self.top_k, whole and self.top_k >= 0, "a whole number ≥ 0 (0: all)")
+        within("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
+        within("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
         penalty = self.repetition_penalty
-        _within("repetition_penalty", penalty, 0 < penalty < float("inf"), "above 0")
+        within("repetition_penalty", penalty, 0 < penalty < float("inf"), "above 0")
 
     def choose(
         self, scores: Tensor, past: Sequence[Sequence[int]], generator: torch.Generator | None
@@ -87,14 +87,3 @@ def _penalised(scores: Tensor, past: Sequence[Sequence[int]], penalty: float) ->
         old = row[seen]
         row[seen] = torch.where(old < 0, old * penalty, old / penalty)
     return scores
-
-
-def _within(name: str, value: float, fits: bool, wanted: str) -> None:
-    if not fits:
-        raise InputError(
-            f"{name} must be {wanted}; got {value!r}.",
-            name="lm_setting",
-            setting=name,
-            wanted=wanted,
-            came=repr(value),
-        )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from atento._errors import InputError
+from atento.lm.setting import within
 
 __all__ = ["TrainingSettings"]
 
@@ -59,23 +59,23 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "evaluate_every", "evaluate_rows", "keep"):
-            _within(name, getattr(self, name), _whole(getattr(self, name), 1), "a whole number ≥ 1")
+            within(name, getattr(self, name), _whole(getattr(self, name), 1), "a whole number ≥ 1")
         for name in ("warm_up", "seed"):
-            _within(name, getattr(self, name), _whole(getattr(self, name), 0), "a whole number ≥ 0")
+            within(name, getattr(self, name), _whole(getattr(self, name), 0), "a whole number ≥ 0")
         if self.patience is not None:
-            _within("patience", self.patience, _whole(self.patience, 1), "a whole number ≥ 1")
-        _within("batch", self.batch, self.batch % self.accumulate == 0, "a multiple of accumulate")
-        _within("learning_rate", self.learning_rate, 0 < self.learning_rate < 10, "from 0 to 10")
+            within("patience", self.patience, _whole(self.patience, 1), "a whole number ≥ 1")
+        within("batch", self.batch, self.batch % self.accumulate == 0, "a multiple of accumulate")
+        within("learning_rate", self.learning_rate, 0 < self.learning_rate < 10, "from 0 to 10")
         low = self.lowest_rate
         fits = 0 <= low <= self.learning_rate
-        _within("final_learning_rate", low, fits, "from 0 to learning_rate")
-        _within("weight_decay", self.weight_decay, 0 <= self.weight_decay < 10, "from 0 to 10")
-        _within("clip", self.clip, self.clip >= 0, "≥ 0")
+        within("final_learning_rate", low, fits, "from 0 to learning_rate")
+        within("weight_decay", self.weight_decay, 0 <= self.weight_decay < 10, "from 0 to 10")
+        within("clip", self.clip, self.clip >= 0, "≥ 0")
         kinds = ("auto", "float32", "bfloat16")
-        _within("precision", self.precision, self.precision in kinds, "auto, float32 or bfloat16")
+        within("precision", self.precision, self.precision in kinds, "auto, float32 or bfloat16")
         chosen = self.compile == "auto" or isinstance(self.compile, bool)
-        _within("compile", self.compile, chosen, 'True, False or "auto"')
-        _within("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "two below 1")
+        within("compile", self.compile, chosen, 'True, False or "auto"')
+        within("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "two below 1")
 
     @property
     def lowest_rate(self) -> float:
@@ -87,14 +87,3 @@ class TrainingSettings:
 
 def _whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _within(name: str, value: Any, fits: bool, wanted: str) -> None:
-    if not fits:
-        raise InputError(
-            f"{name} must be {wanted}; got {value!r}.",
-            name="lm_setting",
-            setting=name,
-            wanted=wanted,
-            came=repr(value),
-        )
