@@ -232,7 +232,11 @@ def curve() -> Iterator[Row]:
 
 
 def generation() -> Iterator[Row]:
-    """200 tokens after a prompt, the likeliest each time, by both."""
+    """200 tokens after a prompt by both: the likeliest each time, and drawn.
+
+    Of weights that know nothing, the likeliest soon run in circles, which drafts of the text so far
+    foretell; what is drawn is noise, which nothing foretells: the two ends of what a text can be.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -249,12 +253,14 @@ def generation() -> Iterator[Row]:
     options: dict[str, Any] = {"attention_mask": torch.ones_like(ids), "pad_token_id": 0}
     options |= {"eos_token_id": None, "do_sample": False}
 
-    def ours(tokens: int) -> str:
-        written: str = generate(model, prompt, max_tokens=tokens, temperature=0)
+    def ours(tokens: int, temperature: float = 0) -> str:
+        torch.manual_seed(SEED)
+        written: str = generate(model, prompt, max_tokens=tokens, temperature=temperature)
         return written
 
-    def theirs(tokens: int) -> str:
-        written = peer.generate(ids, max_new_tokens=tokens, **options)
+    def theirs(tokens: int, **more: Any) -> str:
+        torch.manual_seed(SEED)
+        written = peer.generate(ids, max_new_tokens=tokens, **(options | more))
         return tokenizer.decode(written[0, ids.shape[1] :].tolist())
 
     @torch.no_grad()
@@ -265,26 +271,44 @@ def generation() -> Iterator[Row]:
         return tokenizer.decode(text[0, ids.shape[1] :].tolist())
 
     some = 40 if QUICK else 200
+    pairs = 3 if QUICK else 9
     assert ours(some) == theirs(some)
     yield ratio(
-        f"transformers' generate / ours, 6 × 384, {some} tokens",
+        f"transformers' generate / ours, 6 × 384, {some} tokens, the likeliest",
         lambda: theirs(some),
         lambda: ours(some),
         at_least=2.0,
-        pairs=3 if QUICK else 9,
+        pairs=pairs,
+    )
+    lookup = {"prompt_lookup_num_tokens": 10}
+    yield ratio(
+        "the same, with its own drafts (prompt_lookup_num_tokens=10)",
+        lambda: theirs(some, **lookup),
+        lambda: ours(some),
+        at_least=1.0,
+        pairs=pairs,
+    )
+    drawn = {"do_sample": True, "top_k": 0}
+    assert ours(some, 1.0) == theirs(some, **drawn)
+    yield ratio(
+        "the same, drawn at temperature 1",
+        lambda: theirs(some, **drawn),
+        lambda: ours(some, 1.0),
+        at_least=1.0,
+        pairs=pairs,
     )
     many = 128 if QUICK else 512
     assert without_cache(20) == ours(20)
-    pairs = [
+    timed = [
         (seconds(lambda: without_cache(many)), seconds(lambda: ours(many)))
         for _ in range(1 if QUICK else 3)
     ]
     yield row(
         f"without a cache / with, {many} tokens",
-        [slow / fast for slow, fast in pairs],
+        [slow / fast for slow, fast in timed],
         "×",
         at_least=4.0,
-        detail=f"{pairs[-1][0]:.1f} s over {pairs[-1][1]:.1f} s",
+        detail=f"{timed[-1][0]:.1f} s over {timed[-1][1]:.1f} s",
     )
 
 

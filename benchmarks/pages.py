@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ import torch
 import torch.nn.functional as F
 
 import atento
-from atento.views.page_bundle import asset, modules
+from atento.views.page_bundle import asset, joined, modules, without_comments
 from benchmarks.harness import Row, row, seconds
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 RUNS = 3
 LONG = 16_384
 STEPS = 60
+
+READING = ("main.js", "recording-main.js", "tile-worker.js", "live-main.js")
+STYLES = ("page.css", "recording.css", "live.css")
 
 FRAMES = """() => {
   window.frames_ = [];
@@ -51,28 +54,41 @@ new MutationObserver((_, watch) => {
 def rows() -> Iterator[Row]:
     from playwright.sync_api import sync_playwright
 
-    scripts = {
-        name
-        for entry in ("main.js", "recording-main.js", "tile-worker.js", "live-main.js")
-        for name in modules(entry)
-    }
-    files = [*scripts, "page.css", "recording.css", "live.css", "page.html"]
-    sizes = {name: len(asset(name).encode()) for name in files}
-    yield row("front end, all modules", [sum(sizes.values()) / 1000], "KB", at_most=150)
-    own = [
-        *modules("recording-main.js"),
-        "tile-worker.js",
-        "page.css",
-        "recording.css",
-        "page.html",
-    ]
-    yield row("modules of a recording's page", [sum(map(sizes.get, own)) / 1000], "KB", at_most=150)
+    yield from sizes()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield from short(browser, Path(folder) / "short.html")
         yield from long(browser, Path(folder) / "long.html")
         browser.close()
+
+
+def sizes() -> Iterator[Row]:
+    """What pages carry of the front end: each module once, lines of comment left out."""
+    reading = carried(READING, STYLES)
+    yield row("front end, all modules, as pages carry it", [reading], "KB", at_most=150)
+    watching = carried((*READING, "watch-main.js"), (*STYLES, "watch.css"))
+    yield row("the same with trainings that were watched", [watching], "KB", at_most=150)
+    for what, entries, styles in (
+        ("a recording's page", READING[1:3], STYLES[:2]),
+        ("the live page, which is the largest", READING[2:], STYLES),
+    ):
+        yield row(f"of these, {what}", [carried(entries, styles)], "KB", at_most=150)
+    source = kilobytes(map(asset, (*all_modules(READING), *STYLES, "page.html")))
+    yield Row("front end's source, with all comments", source, source, source, "KB", "–", True, "")
+
+
+def all_modules(entries: Iterable[str]) -> set[str]:
+    return {name for entry in entries for name in modules(entry)}
+
+
+def carried(entries: Iterable[str], styles: Iterable[str]) -> float:
+    scripts = map(joined, all_modules(entries))
+    return kilobytes([*scripts, *map(without_comments, map(asset, (*styles, "page.html")))])
+
+
+def kilobytes(texts: Iterable[str]) -> float:
+    return sum(len(text.encode()) for text in texts) / 1000
 
 
 def short(browser: Any, path: Path) -> Iterator[Row]:

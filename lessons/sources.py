@@ -94,6 +94,8 @@ def differences(stem: str) -> list[str]:
             found.append(f"{stem}, cell {place}: {left.cell_type} and {right.cell_type}")
         elif is_code(left) and (left.source, _tags(left)) != (right.source, _tags(right)):
             found.append(f"{stem}, cell {place}: the code or its tags differ: {left.source!r}")
+        elif is_code(left) and _untold(left, right):
+            found.append(f"{stem}, cell {place}: alt= must be in both languages, or in none")
         elif not is_code(left) and _headings(left.source) != _headings(right.source):
             found.append(f"{stem}, cell {place}: headings of other levels")
     return found
@@ -116,6 +118,12 @@ def varies(cell: NotebookNode) -> bool:
 
 def _tags(cell: NotebookNode) -> list[str]:
     return list(cell.metadata.get("tags", []))
+
+
+def _untold(one: NotebookNode, other: NotebookNode) -> bool:
+    """Whether the words for a picture are in one language alone, or the same in both."""
+    told = one.metadata.get("alt"), other.metadata.get("alt")
+    return told != (None, None) and (None in told or told[0] == told[1])
 
 
 def _headings(text: str) -> list[int]:

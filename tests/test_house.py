@@ -38,6 +38,9 @@ def test_every_public_name_is_there():
     for name in atento.__all__:
         assert getattr(atento, name) is not None
         assert name in dir(atento)
+    for room in ("lessons", "lm", "masks", "nn", "positions", "records", "retrieval", "statistics"):
+        assert getattr(atento, room).__name__ == f"atento.{room}"
+        assert room in dir(atento)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         atento.nonsense  # noqa: B018
 

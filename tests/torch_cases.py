@@ -90,6 +90,8 @@ OPTIONS = (
     {
         "plain": ({}, {}),
         "scale": ({"scale": 0.75}, {}),
+        "negative scale": ({"scale": -0.75}, {}),
+        "no scale": ({"scale": 0.0}, {}),
         "softcap": ({"softcap": 1.5}, {}),
         "sinks": ({"sinks": _sinks}, {}),
         "one sink": ({"sinks": 0.25}, {}),

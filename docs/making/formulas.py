@@ -84,7 +84,8 @@ def _broken(parts: list[str]) -> list[list[str]]:
 def _replaced(found: re.Match[str]) -> str:
     if found[1] is not None:
         return f'\n\n<div class="formula">{as_mathml(found[1], block=True)}</div>\n\n'
-    return as_mathml(found[2])
+    # Markdown takes a line that begins with <math> for a block, and would end the sentence there.
+    return f"<span>{as_mathml(found[2])}</span>"
 
 
 class _Tokens:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from docs.making.cache import watched_run
 from docs.making.screens import Screens
 
 __all__ = ["gallery_page"]
@@ -72,7 +73,22 @@ def _figures() -> Iterator[Entry]:
 
         yield kind, caption, code, draw
     yield "curves", "Statistics along a text", SURVEYED, _draw_curves
+    for kind, caption in (
+        ("curves", "Heads that form while a model learns"),
+        ("grid", "All heads at the end of a training"),
+    ):
+        code = f'{WATCHED}atento.save(watched, "{kind}.svg", kind="{kind}")'
 
+        def draw_watched(path: Path, kind: str = kind) -> bool:
+            atento.save(watched_run(), path, lang="en", kind=kind)
+            return True
+
+        yield f"watched-{kind}", caption, code, draw_watched
+
+
+WATCHED = """train(preset="induction", out="runs/induction")
+watched = load_watch("runs/induction")
+"""
 
 SURVEYED = """survey = atento.survey(query, key, value, mask=Causal())
 atento.save(survey, "curves.svg", statistics=["entropy", "distance_mean"], head=[0, 1])"""
@@ -131,6 +147,12 @@ def _pages(place: Path, screens: Screens | None) -> Iterator[Entry]:
         "An image model: patches",
         "with atento.capture(vit) as recording:\n    vit(pixels)",
         lambda path: shot(path, _image_recording, "#view=patches&row=20"),
+    )
+    yield (
+        "watched",
+        "A training that was watched: when each head formed",
+        f'{WATCHED}atento.save(watched, "page.html")  # or $ atento watch runs/induction',
+        lambda path: shot(path, watched_run),
     )
     yield (
         "served",

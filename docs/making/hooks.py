@@ -18,6 +18,9 @@ if str(ROOT) not in sys.path:  # mkdocs looks for modules beside this file alone
 from docs.making.assembling import assemble  # noqa: E402
 from docs.making.lesson_pages import titles  # noqa: E402
 
+SPANISH = {"Permanent link": "Enlace permanente", "Dark": "Oscuro", "Light": "Claro"}
+"""What mkdocs and its theme say of buttons and links in one language for all pages."""
+
 _assembled: list[tempfile.TemporaryDirectory[str]] = []
 _inventory: list[bytes] = []
 
@@ -44,6 +47,12 @@ def on_post_page(output: str, *, page: Page, config: MkDocsConfig) -> str:
     """
     del config
     output = re.sub(r'\s*<link rel="alternate"[^>]*>', "", output)
+    if page.url.startswith("es/"):
+        output = re.sub(
+            r'\b(title|aria-label)="([^"]*)"',
+            lambda found: f'{found[1]}="{SPANISH.get(found[2], found[2])}"',
+            output,
+        )
     here = posixpath.dirname(page.url)
     return re.sub(
         r'href="/([^"/][^"]*)"', lambda found: f'href="{posixpath.relpath(found[1], here)}"', output

@@ -1,26 +1,28 @@
 """The lessons as pages: each is run once, and its outputs kept by what it was made of."""
 
 import base64
-import hashlib
+import re
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import nbformat
+from docs.making.cache import PACKAGE, kept
 from docs.making.formulas import with_mathml
 from lessons.running import run
 from lessons.sources import LANGUAGES, notebook, source, stems
 
-__all__ = ["CACHE", "lesson_pages", "titles"]
+__all__ = ["lesson_pages", "titles", "told_of"]
 
-ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".docs_cache"
 TAKE = {
     "en": "[The notebook](notebooks/{name}) runs as it is in Jupyter, VS Code and Colab; "
     "`atento lessons {number}` copies it into your folder.",
     "es": "[El cuaderno](notebooks/{name}) funciona tal cual en Jupyter, VS Code y Colab; "
     "`atento lessons {number} --lang es` lo copia en tu carpeta.",
 }
+SETUP = {"en": "Install what is missing", "es": "Instalar lo que falte"}
 INDEX = {
     "en": "# Lessons\n\nEight notebooks of 10 to 25 minutes each, with questions that check your "
     "answer. The code is the same in English and Spanish.\n\n",
@@ -58,19 +60,11 @@ def lesson_pages(folder: Path, *, quick: bool) -> Iterator[tuple[str, str]]:
 
 def _run(lang: str, stem: str) -> Any:
     """The notebook with its outputs: from the cache, or run now."""
-    path = CACHE / f"{stem}.{lang}.{_print_of(source(lang, stem))}.ipynb"
+    path = kept(f"{stem}.{lang}", ".ipynb", source(lang, stem), PACKAGE)
     if not path.exists():
         print(f"running lesson {stem} ({lang})")
         _write(path, nbformat.writes(run(notebook(lang, stem), lang)))
     return nbformat.read(path, as_version=4)
-
-
-def _print_of(path: Path) -> str:
-    """Of the lesson's source and of the package that it runs."""
-    made = hashlib.sha256(path.read_bytes())
-    for file in sorted((ROOT / "src/atento").rglob("*.py")):
-        made.update(file.read_bytes())
-    return made.hexdigest()[:16]
 
 
 def _title(made: Any) -> str:
@@ -83,12 +77,12 @@ class _Pictures:
     def __init__(self, folder: Path, stem: str, lang: str) -> None:
         self.folder, self.stem, self.lang, self.count = folder, stem, lang, 0
 
-    def add(self, data: str) -> str:
+    def add(self, data: str, told: str) -> str:
         self.count += 1
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{self.stem}-{self.count}"
         (self.folder / f"{name}.{self.lang}.png").write_bytes(base64.b64decode(data))
-        return f"![{self.count}](pictures/{name}.png)"
+        return f"![{_escaped(told)}](pictures/{name}.png)"
 
 
 def _page(made: Any, take: str, pictures: _Pictures) -> str:
@@ -97,19 +91,52 @@ def _page(made: Any, take: str, pictures: _Pictures) -> str:
         if cell.cell_type == "markdown":
             parts.append(with_mathml(cell.source))
         else:
-            parts.append(f"```python\n{cell.source}\n```")
-            parts += [_output(one, pictures) for one in cell.get("outputs", [])]
+            parts.append(_code(cell, pictures.lang))
+            parts += [_output(one, cell, pictures) for one in cell.get("outputs", [])]
         if place == 0:
             parts.append(take)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _output(output: Any, pictures: _Pictures) -> str:
+def _code(cell: Any, lang: str) -> str:
+    """The cell's code; what only installs is folded away."""
+    fenced = f"```python\n{cell.source}\n```"
+    if "setup" not in cell.get("metadata", {}).get("tags", []):
+        return fenced
+    return f'??? note "{SETUP[lang]}"\n\n{indent(fenced, "    ")}'
+
+
+def told_of(output: Any, cell: Any) -> str:
+    """The alternative text of a picture, where nbconvert looks for it, too.
+
+    Args:
+        output: of which atento itself may say what it shows.
+        cell: that made it, of which the lesson's author may.
+
+    Raises:
+        ValueError: neither does.
+    """
+    own = output.get("metadata", {}).get("image/png", {}).get("alt")
+    told = str(own or cell.get("metadata", {}).get("alt") or "")
+    if not told:
+        raise ValueError(
+            "a picture of a lesson needs words for those who cannot see it, and this cell's has "
+            f'none: write # %% alt="..." above it in both languages.\n{cell.source}'
+        )
+    return told
+
+
+def _escaped(told: str) -> str:
+    """Words that Markdown takes for nothing else."""
+    return re.sub(r"([\\\[\]*_`])", r"\\\1", escape(told))
+
+
+def _output(output: Any, cell: Any, pictures: _Pictures) -> str:
     if output.output_type == "stream":
         return f"```text\n{output.text.rstrip()}\n```" if output.name == "stdout" else ""
     data = output.get("data", {})
     if "image/png" in data:
-        return pictures.add(data["image/png"])
+        return pictures.add(data["image/png"], told_of(output, cell))
     text = data.get("text/plain", "")
     return f"```text\n{text.rstrip()}\n```" if text else ""
 

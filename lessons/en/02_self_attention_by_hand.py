@@ -25,10 +25,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import matplotlib.pyplot as plt
@@ -181,7 +193,7 @@ contexts
 # `atento` has this as a module that also keeps the steps. Its picture of the weights has a row
 # for each query; the darker a cell, the larger the weight.
 
-# %%
+# %% alt="Weights of the simplified attention, a row for each of six queries: the columns of journey and starts are dark, those of with and one pale."
 simplified = SimplifiedSelfAttention().trace(x)
 assert torch.allclose(simplified.output, contexts)
 figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
@@ -317,7 +329,7 @@ check(answer, int((before == 0).sum()))
 # In `atento` the mask is a rule, `Causal()`. `CausalSelfAttention` is `SelfAttention` with that
 # rule. In the picture, hatched cells are those that may not be seen.
 
-# %%
+# %% alt="Causal weights of the six tokens: a triangle, hatched above the diagonal; the first row has all of its weight on Your."
 torch.manual_seed(123)
 published = [
     [-0.4519, 0.2216],

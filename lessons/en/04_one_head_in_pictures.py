@@ -25,10 +25,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import matplotlib.pyplot as plt
@@ -66,7 +78,7 @@ x.shape, W_query.shape, d
 # matrix.
 
 
-# %%
+# %% alt="The tokens X, 128 × 512, and the matrix of the queries, 512 × 512, in blue and red: nothing but noise."
 def draw(**matrices):
     rows, columns = np.array([matrix.shape for matrix in matrices.values()]).T
     width = min(8, columns.sum() / 50, 4 * columns.sum() / rows.max())
@@ -93,7 +105,7 @@ draw(X=x, W_query=W_query)
 # One product each makes the queries, keys and values **of all eight heads**: 512 columns, of
 # which the first 64 belong to head 0, the next 64 to head 1, and so on.
 
-# %%
+# %% alt="The tokens X and the queries Q of all heads, both 128 × 512, and beside them the narrow strip of head 0, 128 × 64."
 Q, K, V = x @ W_query, x @ W_key, x @ W_value
 draw(X=x, Q=Q, head_0=Q[:, :d])
 Q.shape, Q[:, :d].shape
@@ -104,7 +116,7 @@ Q.shape, Q[:, :d].shape
 # three are everything that head 0 will ever learn about what to look for, what to be found by
 # and what to tell:
 
-# %%
+# %% alt="What head 0 has of each matrix: three strips of 512 × 64, for queries, keys and values."
 draw(W_q=W_query[:, :d], W_k=W_key[:, :d], W_v=W_value[:, :d])
 np.allclose(x @ W_query[:, :d], Q[:, :d])
 
@@ -156,7 +168,7 @@ query.shape, key.shape, value.shape
 #
 # $$S = Q K^\top \qquad (128 \times 64)\,(64 \times 128) \to (128 \times 128)$$
 
-# %%
+# %% alt="Queries and keys of head 0, 128 × 64 each, and their scores, 128 × 128."
 q, k, v = query[0], key[0], value[0]
 scores = q @ k.T
 draw(Q=q, K=k, scores=scores)
@@ -198,7 +210,7 @@ print(trace)
 # And here is the whole head, from left to right. Under each matrix stand its shape and its
 # smallest and largest number.
 
-# %%
+# %% alt="All steps of head 0, joined by arrows: queries, keys and values of 128 × 64, scores, scaled scores and weights of 128 × 128, and an output of 128 × 64 with vertical stripes."
 figure, axes = plt.subplots(figsize=(9, 4.7))
 _ = atento.plot(trace, "steps", head=0, ax=axes, title="")
 
@@ -222,7 +234,7 @@ float(v.std()), float(output.std())
 atento.show(atento.trace(query[:1, :12], key[:1, :12], value[:1, :12]))
 
 # %% [markdown]
-# ## Why $\sqrt{64}$?
+# ## Why √64?
 #
 # The scores had a standard deviation of 8.03, and we divided by 8. That is no accident. Let
 # $q_i$ and $k_i$ be independent, with mean 0 and variance 1. Their product has variance 1 as
@@ -245,7 +257,7 @@ widths = np.array([4, 16, 64, 256, 1024])
 variances = np.array([variance_of_scores(d) for d in widths])
 variances / widths
 
-# %%
+# %% alt="Variance of the scores against d, both axes logarithmic: the points lie on the line on which the variance is d."
 figure, axes = plt.subplots(figsize=(5, 3))
 axes.loglog(widths, variances, "o", label="Var(q · k)")
 axes.loglog(widths, widths, "-", label="d")
@@ -277,7 +289,7 @@ check(answer, np.sqrt(32), tolerance=0.01)
 # $e^8 \approx 3000$ times the weight. With a spread of 8 somebody is always far ahead. Here are
 # the weights of both heads on the same scale of colours, from 0 to 1:
 
-# %%
+# %% alt="Weights of 128 queries over 128 keys, twice: divided by the root of 64, pale everywhere; undivided, one or two dark cells in almost every row."
 unscaled = softmax(scores)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
@@ -329,7 +341,7 @@ check(entropy, reference_entropy, cases=[(weights,), (unscaled,), (even,), (sure
 # Now head 0 with and without the scale, query by query. `survey` takes it straight from queries
 # and keys:
 
-# %%
+# %% alt="Entropy of the weights, query by query: with the scale just below the dotted line at ln 128 = 4.85, without it always below 2."
 with_scale = atento.survey(query[:1], key[:1], value[:1])
 without = atento.survey(query[:1], key[:1], value[:1], scale=1.0)
 
@@ -373,7 +385,7 @@ movable, decided
 # $$\text{output} = [\text{head}_0 \ \dots\ \text{head}_7]\; W_o
 # \qquad (128 \times 512)\,(512 \times 512) \to (128 \times 512)$$
 
-# %%
+# %% alt="The outputs of the eight heads side by side, 128 × 512, and what the last matrix makes of them, 128 × 512 again."
 concatenated = trace.output.swapaxes(0, 1).reshape(T, d_model)
 mixed = concatenated @ W_output
 draw(heads=concatenated, output=mixed)
@@ -394,7 +406,7 @@ by_head.shape, np.allclose(by_head.sum(axis=0), mixed)
 # That is why one can speak of what a single head does, and switch one off (lesson 6). Here are
 # the weights of all eight:
 
-# %%
+# %% alt="Small maps of the weights of the eight heads: the same pale noise in each."
 figure, axes = plt.subplots(figsize=(9, 1.7))
 _ = atento.plot(trace, "grid", ax=axes)
 

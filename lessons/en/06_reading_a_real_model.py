@@ -23,10 +23,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 from importlib.resources import files
@@ -109,7 +121,7 @@ recording[0].weights(head=2).round(2)
 #
 # Now the same head as a picture, and head 1.2 beside it. Rows look, columns are looked at.
 
-# %%
+# %% alt="Left, head 0.2: a line just below the diagonal. Right, head 1.2: the upper rows look at the first two tokens; from the second my on there is a slanted line, some places further left."
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 _ = atento.plot(recording, "map", layer=0, head=2, ax=axes[0], title="0.2")
 _ = atento.plot(recording, "map", layer=1, head=2, ax=axes[1], title="1.2")
@@ -216,7 +228,7 @@ print(f"{loss(logits, first):.2f} {loss(logits, second):.2f}")
 #
 # Where do heads 0.2 and 1.1 look while it reads these 80 words?
 
-# %%
+# %% alt="Left, head 0.2: a line just below the diagonal. Right, head 1.1: in the upper half the weight is in the first column, in the lower half on a line 39 places left of the diagonal."
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
 _ = atento.plot(repeated, "map", layer=0, head=2, ax=axes[0], title="0.2")
 _ = atento.plot(repeated, "map", layer=1, head=1, ax=axes[1], title="1.1")

@@ -23,10 +23,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import tracemalloc
@@ -231,7 +243,7 @@ peaks = {engine: [peak(engine, T) for T in lengths] for engine in ("dense", "str
 for T, *found in zip(lengths, *peaks.values(), strict=True):
     print(f"{T:5}", *(f"{megabytes:7.1f}" for megabytes in found))
 
-# %% tags=["varies"]
+# %% tags=["varies"] alt="Peak memory in MB against the number of tokens T, both axes logarithmic: dense grows fourfold whenever T doubles, streaming stays almost level."
 fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
 for engine, marker in (("dense", "o"), ("streaming", "s")):
     ax.loglog(lengths, peaks[engine], marker=marker, label=engine)
@@ -303,7 +315,7 @@ print(f"{kept / 1e6:.1f} MB {4 * T**2 / 1e6:.1f} MB", found["overview_mean"].sha
 # Queries, keys and log-sum-exp take 2.2 MB, and all 1,073.7 MB of weights can be made from them. First
 # the overview: left the means, right the maxima, both on a logarithmic scale.
 
-# %%
+# %% alt="Overview of 16,384 tokens by mean, left, and by maximum, right, black above the diagonal: slanted bands in both; on the right also a vertical line of dots near key 5700."
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 for ax, pool in zip(axes, ("mean", "max"), strict=True):
     cells = np.log10(np.maximum(found[f"overview_{pool}"], 1e-6))

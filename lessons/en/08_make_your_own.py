@@ -23,10 +23,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import matplotlib.pyplot as plt
@@ -386,7 +398,7 @@ check(fading, by_bias, cases=cases, tolerance=BOUND)
 # Does it do what we wanted? One query, 200 keys, all scores equal: how much weight is left at each
 # distance, beside ALiBi's with the slope 1/16?
 
-# %%
+# %% alt="Weight against distance, both axes logarithmic: the power is a straight line; the dashed exponential lies above it in the middle and then plunges out of the picture."
 far = np.arange(200)
 power, exponential = 1 / (1 + far), np.exp(-far / 16)
 fig, ax = plt.subplots(figsize=(5, 3))

@@ -27,10 +27,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import warnings
@@ -223,7 +235,7 @@ atento.show(match)
 # La temperatura $T$ divide las puntuaciones antes de la softmax. Veamos qué hace con los
 # cuatro pesos:
 
-# %%
+# %% alt="Pesos de las cuatro palabras según la temperatura T, de 0,005 a 50: con frío, inglaterra se lo lleva todo; con calor, las cuatro se juntan en 0,25."
 temperatures = np.geomspace(0.005, 50, 60)
 shares = [lookup.attend("país", temperature=T).weights for T in temperatures]
 

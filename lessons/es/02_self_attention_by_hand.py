@@ -13,11 +13,11 @@
 # %% [markdown]
 # # 2 · La autoatención a mano
 #
-# Seis tokens de tres números cada uno: tan pocos que cada producto se puede comprobar en un
-# papel. En esta lección se atienden unos a otros de cuatro maneras: sin nada aprendido, con
-# pesos entrenables, sin mirar hacia delante y con dos cabezas. Cada vez comparamos los números
-# con los publicados en el capítulo 3 de *Build a Large Language Model (From Scratch)*, de
-# Sebastian Raschka.
+# Seis tokens de tres números cada uno: tan pocos que cada producto se puede comprobar con lápiz y
+# papel. En esta lección se atienden unos a otros de cuatro maneras: sin nada aprendido, con pesos
+# entrenables, sin mirar hacia delante y con dos cabezas. Cada vez comparamos los números con los
+# publicados en el capítulo 3 de *Build a Large Language Model (From Scratch)*, de Sebastian
+# Raschka.
 #
 # Unos 25 minutos. Necesitas la lección 1 (o conocer ya la ecuación de la atención) y un poco de
 # PyTorch. Aquí no se entrena nada, ni se descarga nada salvo los paquetes que falten.
@@ -26,10 +26,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import matplotlib.pyplot as plt
@@ -76,8 +88,8 @@ x = torch.tensor(
 # final de una frase larga el principio se ha borrado (la lección 3 lo mide). Con la atención,
 # cada token mira directamente a todos los demás, por lejos que estén.
 #
-# Cuando consultas, claves y valores salen de la misma frase, eso es la **autoatención**. Lo que
-# responde para un token se llama su **contexto**: un vector que dice qué significa ese token
+# Cuando consultas, claves y valores salen de la misma frase, eso es la **autoatención**. La
+# respuesta para un token se llama su **contexto**: un vector que dice qué significa ese token
 # entre sus vecinos.
 #
 # Para comparar con el libro hay que decidir qué es ser iguales. El libro imprime cuatro
@@ -184,24 +196,25 @@ contexts
 # `atento` lo tiene como módulo, y además guarda los pasos. En su imagen de los pesos hay una
 # fila por consulta; cuanto más oscura la casilla, mayor el peso.
 
-# %%
+# %% alt="Pesos de la atención simplificada, una fila por cada una de las seis consultas: las columnas de journey y starts son oscuras; las de with y one, pálidas."
 simplified = SimplifiedSelfAttention().trace(x)
 assert torch.allclose(simplified.output, contexts)
 figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
 _ = atento.plot(simplified, ax=axes, tokens=words)
 
 # %% [markdown]
-# Fíjate en la tercera fila. *starts* le da 0,2369 a *journey* y 0,2326 a sí mismo: más a su
-# vecino que a sí mismo, porque el vector de *journey* apunta hacia el mismo lado y es más largo.
-# Las columnas de *with* y de *one* están pálidas: a los vectores cortos casi todos les dan
-# puntuaciones bajas (la excepción es el propio *one*). Todo esto se sigue de los vectores tal como son. No hay nada que ajustar, y ningún token puede buscar más
-# que lo que se le parece. Eso es lo que cambia el paso siguiente.
+# Fíjate en la tercera fila. *starts* le da 0,2369 a *journey* y 0,2326 a sí mismo:
+# más a su vecino que a sí mismo, porque el vector de *journey* apunta hacia el mismo lado y es
+# más largo. Las columnas de *with* y de *one* están pálidas: a los vectores cortos casi todos les
+# dan puntuaciones bajas (la excepción es el propio *one*). Todo esto se deduce de los vectores
+# tal como son. No hay nada que ajustar, y ningún token puede buscar más que lo que se le parece.
+# Eso es lo que cambia el paso siguiente.
 #
 # ## Entrenable: una matriz para cada papel
 #
-# Como consulta, un token debería decir qué busca; como clave, por qué se le puede encontrar;
-# como valor, qué tiene que contar. Así que cada papel recibe su propia matriz, que el
-# entrenamiento puede cambiar:
+# Como consulta, un token debería decir qué busca; como clave, por qué se lo puede encontrar; como
+# valor, qué tiene que contar. Así que cada papel recibe su propia matriz, que el entrenamiento
+# puede cambiar:
 #
 # $$Q = X W_q \qquad K = X W_k \qquad V = X W_v \qquad
 # \text{contextos} = \operatorname{softmax}\!\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
@@ -289,10 +302,10 @@ allowed = torch.ones(6, 6, dtype=torch.bool).tril()
 allowed.int()
 
 # %% [markdown]
-# Un 1 significa «puede mirar»: la segunda fila, *journey*, ve los dos primeros tokens. Hay dos
-# maneras de aplicarlo. O bien se ponen a 0 los pesos prohibidos y se divide cada fila por lo
-# que queda; o bien se ponen a $-\infty$ las **puntuaciones** prohibidas antes de la softmax, y
-# $e^{-\infty} = 0$ se encarga del resto.
+# Un 1 significa «puede mirar»: la segunda fila, *journey*, ve los dos primeros
+# tokens. Hay dos maneras de imponerlo. O bien se ponen a 0 los pesos prohibidos y se divide cada
+# fila por lo que queda; o bien se ponen a $-\infty$ las **puntuaciones** prohibidas antes de la
+# softmax, y $e^{-\infty} = 0$ se encarga del resto.
 
 # %%
 scaled = head.trace(x)["scaled"].value
@@ -321,7 +334,7 @@ check(answer, int((before == 0).sum()))
 # En `atento` la máscara es una regla, `Causal()`. `CausalSelfAttention` es `SelfAttention` con
 # esa regla. En la imagen, las casillas rayadas son las que no se pueden ver.
 
-# %%
+# %% alt="Pesos causales de los seis tokens: un triángulo, rayado por encima de la diagonal; la primera fila pone todo su peso en Your."
 torch.manual_seed(123)
 published = [
     [-0.4519, 0.2216],

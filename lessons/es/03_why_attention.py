@@ -22,10 +22,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import matplotlib.pyplot as plt
@@ -85,7 +97,7 @@ influence = words.grad.norm(dim=-1).mean(0)
 # $3 \cdot 10^{-11}$. Un bolsillo más grande no lo arregla: cada paso multiplica la influencia por
 # un factor menor que 1, y el producto de muchos de esos factores se queda en nada.
 #
-# El entrenamiento puede alargar esta memoria, pero le cuesta cada palabra, y el gradiente que
+# El entrenamiento puede alargar esta memoria, pero cada palabra es una lucha, y el gradiente que
 # tendría que enseñárselo es ese mismo número diminuto.
 #
 # ## La idea: guardarlo todo y volver a mirar
@@ -131,7 +143,7 @@ look(states[:, -1], states).sum().backward()
 with_look = words.grad.norm(dim=-1).mean(0)
 (with_look / with_look.max())[[49, 48, 44, 39, 29, 0]]
 
-# %%
+# %% alt="Influencia de cada palabra según lo atrás que está, en un eje logarítmico: la línea de trazos de h_T cae en línea recta; la de la atención se mantiene llana."
 fig, ax = plt.subplots(figsize=(5, 3))
 ax.semilogy(range(50), influence.flip(0), "--", label="h_T")
 ax.semilogy(range(50), with_look.flip(0), label="softmax(s) k")
@@ -260,7 +272,7 @@ def right(model, dates):
     return same.all(-1).float().mean().item()
 
 
-# %% tags=["varies"]
+# %% tags=["varies"] alt="Proporción de fechas sin ningún error según la longitud T de la lista: con atención, cerca de 1 hasta doce números, y luego baja en la zona gris; sin ella, a trazos, cerca de 0 desde tres fechas."
 lengths = [1, 2, 3, 4, 5, 6, 8]
 shares = {name: [right(model, n) for n in lengths] for name, model in models.items()}
 fig, ax = plt.subplots(figsize=(5, 3))
@@ -307,7 +319,7 @@ check(place, lambda k: order[k], cases=[(k,) for k in range(12)])
 # %% [markdown]
 # Y aquí es donde mira de verdad, con una lista de cuatro fechas que no ha visto nunca:
 
-# %% tags=["varies"]
+# %% tags=["varies"] alt="Pesos de los 12 números escritos, en filas, sobre los 12 números leídos: cuatro diagonales cortas que suben de izquierda a derecha, una por fecha."
 model = models["softmax(s) k"]
 source, target = draw(1, 4, seed=99)
 with torch.no_grad():
@@ -351,10 +363,10 @@ print((weights[0].argmax(-1) == order).sum().item() >= 9)
 # | 8 | 0,1 % | 56,2 % | 58,1 % |
 # | 12 | 0,0 % | 30,4 % | 34,3 % |
 #
-# Otra ejecución con la misma semilla, que el propio experimento deja anotada, dio 93 %, 17 % y 3 %
-# en las tres primeras filas de la primera columna: cifras así se mueven con cada redondeo, y lo que
-# permanece es el dibujo. Al segundo modelo la atención le cuesta 16 448 parámetros más, un 7 %. Y
-# más allá de 6 fechas se pierden todos, también el Transformer.
+# Otra ejecución con la misma semilla, que el propio experimento deja anotada, dio 93 %, 17 % y
+# 3 % en las tres primeras filas de la primera columna: cifras así se mueven con cada redondeo, y lo
+# que se mantiene es el panorama. Al segundo modelo la atención le cuesta 16 448 parámetros más,
+# un 7 %. Y más allá de 6 fechas se pierden todos, también el Transformer.
 #
 # ## Lo que ya sabes
 #

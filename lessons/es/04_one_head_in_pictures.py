@@ -26,10 +26,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import matplotlib.pyplot as plt
@@ -48,8 +60,8 @@ np.set_printoptions(precision=4, suppress=True)
 # aparezca en las imágenes vendrá de las operaciones y no de un texto.
 #
 # También son aleatorias las cuatro matrices de la capa. Una aplicación que parte de 512 números
-# suma 512 productos; por eso sus entradas tienen varianza 1/512, y así lo que sale vuelve a
-# tener varianza 1.
+# suma 512 productos; por eso los números de la matriz tienen varianza 1/512, y así lo que sale
+# vuelve a tener varianza 1.
 
 # %%
 T, d_model, num_heads = 128, 512, 8
@@ -68,7 +80,7 @@ x.shape, W_query.shape, d
 # desviaciones típicas de esa matriz.
 
 
-# %%
+# %% alt="Los tokens X, de 128 × 512, y la matriz de las consultas, de 512 × 512, en azul y rojo: solo ruido."
 def draw(**matrices):
     rows, columns = np.array([matrix.shape for matrix in matrices.values()]).T
     width = min(8, columns.sum() / 50, 4 * columns.sum() / rows.max())
@@ -96,7 +108,7 @@ draw(X=x, W_query=W_query)
 # 512 columnas, de las que las 64 primeras son de la cabeza 0, las 64 siguientes de la cabeza 1,
 # y así hasta el final.
 
-# %%
+# %% alt="Los tokens X y las consultas Q de todas las cabezas, ambos de 128 × 512, y al lado la tira estrecha de la cabeza 0, de 128 × 64."
 Q, K, V = x @ W_query, x @ W_key, x @ W_value
 draw(X=x, Q=Q, head_0=Q[:, :d])
 Q.shape, Q[:, :d].shape
@@ -107,7 +119,7 @@ Q.shape, Q[:, :d].shape
 # parte de cada matriz. Estas tres son todo lo que la cabeza 0 podrá aprender sobre qué buscar,
 # por qué se la encuentra y qué contar:
 
-# %%
+# %% alt="Lo que le toca a la cabeza 0 de cada matriz: tres tiras de 512 × 64, para consultas, claves y valores."
 draw(W_q=W_query[:, :d], W_k=W_key[:, :d], W_v=W_value[:, :d])
 np.allclose(x @ W_query[:, :d], Q[:, :d])
 
@@ -160,7 +172,7 @@ query.shape, key.shape, value.shape
 #
 # $$S = Q K^\top \qquad (128 \times 64)\,(64 \times 128) \to (128 \times 128)$$
 
-# %%
+# %% alt="Consultas y claves de la cabeza 0, de 128 × 64 cada una, y sus puntuaciones, de 128 × 128."
 q, k, v = query[0], key[0], value[0]
 scores = q @ k.T
 draw(Q=q, K=k, scores=scores)
@@ -202,7 +214,7 @@ print(trace)
 # Y aquí está la cabeza entera, de izquierda a derecha. Debajo de cada matriz van su forma y sus
 # números menor y mayor.
 
-# %%
+# %% alt="Todos los pasos de la cabeza 0, unidos por flechas: consultas, claves y valores de 128 × 64; puntuaciones, puntuaciones escaladas y pesos de 128 × 128, y una salida de 128 × 64 con franjas verticales."
 figure, axes = plt.subplots(figsize=(9, 4.7))
 _ = atento.plot(trace, "steps", head=0, ax=axes, title="")
 
@@ -229,7 +241,7 @@ float(v.std()), float(output.std())
 atento.show(atento.trace(query[:1, :12], key[:1, :12], value[:1, :12]))
 
 # %% [markdown]
-# ## ¿Por qué $\sqrt{64}$?
+# ## ¿Por qué √64?
 #
 # Las puntuaciones tenían una desviación típica de 8,03 y hemos dividido por 8. No es
 # casualidad. Sean $q_i$ y $k_i$ independientes, de media 0 y varianza 1. Su producto también
@@ -252,7 +264,7 @@ widths = np.array([4, 16, 64, 256, 1024])
 variances = np.array([variance_of_scores(d) for d in widths])
 variances / widths
 
-# %%
+# %% alt="Varianza de las puntuaciones según d, con los dos ejes logarítmicos: los puntos caen sobre la recta en la que la varianza es d."
 figure, axes = plt.subplots(figsize=(5, 3))
 axes.loglog(widths, variances, "o", label="Var(q · k)")
 axes.loglog(widths, widths, "-", label="d")
@@ -260,9 +272,10 @@ axes.set(xlabel="d")
 _ = axes.legend()
 
 # %% [markdown]
-# Los puntos caen sobre la recta: cuando $d$ se multiplica por 256, la varianza sigue siendo $d$,
-# con un error de un porcentaje pequeño. En nuestra cabeza, donde las consultas y las claves se
-# calculan a partir de los tokens, se cumple igual de bien, y después de dividir es 1:
+# Los puntos caen sobre la recta: cuando $d$ se multiplica por 256, la varianza
+# sigue siendo $d$, con un error de un pequeño tanto por ciento. En nuestra cabeza, donde las
+# consultas y las claves se calculan a partir de los tokens, se cumple igual de bien, y después de
+# dividir es 1:
 
 # %%
 float(scores.var()), float((scores / np.sqrt(d)).var())
@@ -285,7 +298,7 @@ check(answer, np.sqrt(32), tolerance=0.01)
 # que saca mucha. Aquí están los pesos de las dos cabezas, con la misma escala de colores, de 0 a
 # 1:
 
-# %%
+# %% alt="Pesos de 128 consultas sobre 128 claves, dos veces: con la división por la raíz de 64, pálidos en todas partes; sin dividir, una o dos casillas oscuras en casi todas las filas."
 unscaled = softmax(scores)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
@@ -338,7 +351,7 @@ check(entropy, reference_entropy, cases=[(weights,), (unscaled,), (even,), (sure
 # Ahora la cabeza 0 con la escala y sin ella, consulta por consulta. `survey` la saca
 # directamente de las consultas y las claves:
 
-# %%
+# %% alt="Entropía de los pesos, consulta por consulta: con la escala, justo por debajo de la línea de puntos en ln 128 = 4,85; sin ella, siempre por debajo de 2."
 with_scale = atento.survey(query[:1], key[:1], value[:1])
 without = atento.survey(query[:1], key[:1], value[:1], scale=1.0)
 
@@ -382,7 +395,7 @@ movable, decided
 # $$\text{salida} = [\text{cabeza}_0 \ \dots\ \text{cabeza}_7]\; W_o
 # \qquad (128 \times 512)\,(512 \times 512) \to (128 \times 512)$$
 
-# %%
+# %% alt="Las salidas de las ocho cabezas, una al lado de otra, de 128 × 512, y lo que hace con ellas la última matriz, otra vez de 128 × 512."
 concatenated = trace.output.swapaxes(0, 1).reshape(T, d_model)
 mixed = concatenated @ W_output
 draw(heads=concatenated, output=mixed)
@@ -403,7 +416,7 @@ by_head.shape, np.allclose(by_head.sum(axis=0), mixed)
 # Por eso se puede hablar de lo que hace una sola cabeza, y apagar una (lección 6). Estos son los
 # pesos de las ocho:
 
-# %%
+# %% alt="Pequeños mapas de los pesos de las ocho cabezas: el mismo ruido pálido en cada uno."
 figure, axes = plt.subplots(figsize=(9, 1.7))
 _ = atento.plot(trace, "grid", ax=axes)
 
@@ -414,7 +427,7 @@ _ = atento.plot(trace, "grid", ax=axes)
 #
 # ## Lo que ya sabes
 #
-# - Una cabeza de tamaño original: tokens de 128 × 512, matrices que llevan a consultas, claves y
+# - Una cabeza a tamaño real: tokens de 128 × 512, matrices que llevan a consultas, claves y
 #   valores de 128 × 64, puntuaciones y pesos de 128 × 128, salida de 128 × 64; ocho de ellas
 #   vuelven a hacer 128 × 512.
 # - Las cabezas son bloques de columnas. El eje de las cabezas se obtiene separando columnas,

@@ -13,19 +13,31 @@
 # %% [markdown]
 # # 5 · Atención multicabeza en un Transformer
 #
-# De la palabra «Hello» a un modelo que escribe: los caracteres se vuelven números, los números
-# vectores, dos cabezas los miran, se apilan dos capas y, tras medio minuto de entrenamiento, el
-# modelo ha aprendido a copiar un nombre. Todo es lo bastante pequeño para verlo entero: 16 rasgos,
-# 2 cabezas, 8592 parámetros. Unos 25 minutos; necesitas la lección 2 y PyTorch.
+# De la palabra «Hello» a un modelo que escribe: los caracteres se vuelven números; los números,
+# vectores; dos cabezas los miran, se apilan dos capas y, tras medio minuto de entrenamiento, el
+# modelo ha aprendido a copiar un nombre. Todo es lo bastante pequeño para verlo entero: 16
+# rasgos, 2 cabezas, 8592 parámetros. Unos 25 minutos; necesitas la lección 2 y PyTorch.
 
 # %% tags=["setup"]
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import math
@@ -120,7 +132,7 @@ list(out.shape), torch.allclose(out[0, 2], out[0, 3])
 # Ahora las dos se distinguen, y la forma es (1, 5, 16), la misma que entró: B, T, C. Por eso se
 # pueden apilar capas.
 #
-# ## Las cabezas son rebanadas
+# ## Las cabezas son trozos
 #
 # «Dos cabezas» suena a dos módulos. En realidad hay una sola matriz para las consultas de ambas,
 # con 16 filas, y cada cabeza es dueña de 8: C = 2 × 8.
@@ -280,7 +292,7 @@ len(text)
 # $\log 6 = 1{,}79$, una vez cada 21 caracteres, es decir, 0,085 por carácter. Lo que queda por
 # encima es el comienzo de las filas, donde el modelo ha visto demasiado poco para saber dónde está.
 
-# %% tags=["varies"]
+# %% tags=["varies"] alt="Pérdida a lo largo de 600 pasos: cae a plomo en los primeros cien y luego baja despacio hacia la línea de trazos, en 0,085."
 folder = tempfile.TemporaryDirectory()
 settings = {"steps": 600, "batch": 16, "learning_rate": 1e-2, "weight_decay": 0.01}
 settings |= {"warm_up": 30, "evaluate_every": 300, "seed": 5, "progress": False}
@@ -335,12 +347,12 @@ print(sum(copied) >= 5)
 # %% [markdown]
 # ## ¿Cómo lo hace?
 #
-# `atento.capture` graba la atención de un modelo mientras funciona. Estos son los pesos de las dos
-# cabezas de las dos capas con el texto «Hello Ana, hola ». Las filas son consultas, las columnas
-# claves, y lo oscuro es mucho. El carácter siguiente tiene que ser una «A», así que mira la *última
-# fila* de cada cuadro.
+# `atento.capture` graba la atención de un modelo mientras funciona. Estos son los pesos de las
+# dos cabezas de las dos capas con el texto «Hello Ana, hola ». Las filas son consultas; las
+# columnas, claves; cuanto más oscuro, más peso. El carácter siguiente tiene que ser una «A», así
+# que mira la *última fila* de cada cuadro.
 
-# %% tags=["varies"]
+# %% tags=["varies"] alt="Cuatro mapas de pesos con el texto Hello Ana, hola: dos capas, una sobre otra, de dos cabezas cada una. En la última fila, una parte del peso cae en el nombre."
 prompt = "Hello Ana, hola "
 with atento.capture(model) as recording, torch.no_grad():
     model(torch.tensor([tokenizer.encode(prompt)]))
@@ -362,12 +374,12 @@ shares = [[layer.weights(h)[-1, 6:9].sum() for h in (0, 1)] for layer in recordi
 np.array(shares).round(2)
 
 # %% [markdown]
-# Si las 16 claves contaran lo mismo, serían 3/16 = 0,19. Cuando se escribió esto, la cabeza 1.0
-# (abajo a la izquierda) le daba al nombre todo su peso, en una única casilla oscura bajo la «A», y
-# la 0.0 dos tercios. Con otra semilla fue la 0.0, y con una tercera ninguna le daba más de 0,27,
-# aunque los seis se copiaban: el nombre tuvo que llegar en dos pasos, a través de los caracteres de
-# en medio. Los pesos dicen adónde mira una cabeza, y por sí solos no dicen cómo hace un modelo lo
-# que hace; de eso trata la lección 6.
+# Si las 16 claves contaran lo mismo, serían 3/16 = 0,19. Cuando se escribió esto,
+# la cabeza 1.0 (abajo a la izquierda) le daba al nombre todo su peso, en una única casilla oscura
+# bajo la «A», y la 0.0, dos tercios. Con otra semilla fue la 0.0, y con una tercera ninguna le
+# daba más de 0,27, aunque los seis se copiaban: el nombre tuvo que llegar en dos pasos, a través
+# de los caracteres de en medio. Los pesos dicen adónde mira una cabeza, y por sí solos no dicen
+# cómo hace un modelo lo que hace; de eso trata la lección 6.
 #
 # ## ¿Y un nombre que nunca ha visto?
 
@@ -392,7 +404,7 @@ folder.cleanup()
 #
 # - Texto → números → vectores con su sitio: (B, T) → (B, T, C). Sin el sitio, la atención ve una
 #   bolsa.
-# - Las cabezas son rebanadas de las mismas matrices; una junto a otra vuelven a sumar C, y una
+# - Las cabezas son trozos de las mismas matrices; uno junto a otro vuelven a sumar C, y una
 #   última matriz las mezcla.
 # - Un bloque es atención y feed-forward, ambas sumadas a lo que entró. Todas las formas siguen
 #   siendo (B, T, C) hasta el último paso, que puntúa cada token del vocabulario.

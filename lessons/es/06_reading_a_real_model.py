@@ -23,10 +23,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 from importlib.resources import files
@@ -109,9 +121,10 @@ recording[0].weights(head=2).round(2)
 # Léelos fila por fila: cada token mira al anterior, con entre 0,98 y 1,00 de su peso. Solo el
 # primero, que no tiene nada delante, se mira a sí mismo. Es una **cabeza de token anterior**.
 #
-# Y ahora la misma cabeza en una imagen, con la 1.2 al lado. Las filas miran; las columnas son miradas.
+# Y ahora la misma cabeza en una imagen, con la 1.2 al lado. Las filas son las que miran; las columnas,
+# las miradas.
 
-# %%
+# %% alt="A la izquierda, la cabeza 0.2: una línea justo por debajo de la diagonal. A la derecha, la cabeza 1.2: las filas de arriba miran a los dos primeros tokens; desde el segundo my hay una línea inclinada, unos puestos más a la izquierda."
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 _ = atento.plot(recording, "map", layer=0, head=2, ax=axes[0], title="0.2")
 _ = atento.plot(recording, "map", layer=1, head=2, ax=axes[1], title="1.2")
@@ -141,7 +154,7 @@ check(answer, recording[1].weights(head=2)[7].argmax())
 # | `previous` | el token anterior |
 # | `self` | el propio token |
 # | `first` | el primer token del texto |
-# | `induction` | los tokens que ya una vez siguieron a un token igual a este |
+# | `induction` | los tokens que siguieron antes a un token igual a este |
 #
 # El papel (`role`) es el primero cuyo número llega a su umbral; los umbrales están en
 # `recording.summary().to_dict()["roles"]`.
@@ -221,7 +234,7 @@ print(f"{loss(logits, first):.2f} {loss(logits, second):.2f}")
 #
 # ¿Adónde miran las cabezas 0.2 y 1.1 mientras lee estas 80 palabras?
 
-# %%
+# %% alt="A la izquierda, la cabeza 0.2: una línea justo por debajo de la diagonal. A la derecha, la cabeza 1.1: en la mitad de arriba el peso está en la primera columna; en la de abajo, en una raya 39 puestos a la izquierda de la diagonal."
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
 _ = atento.plot(repeated, "map", layer=0, head=2, ax=axes[0], title="0.2")
 _ = atento.plot(repeated, "map", layer=1, head=1, ax=axes[1], title="1.1")
@@ -403,7 +416,7 @@ for heads in (0, 1, 2, 3, [0, 1, 2, 3]):
 #
 # ## Para seguir
 #
-# - Cambia `KnockOut` por `atento.Temperature(layer=1, temperature=4.0)`, que desafila los pesos sin quitar
+# - Cambia `KnockOut` por `atento.Temperature(layer=1, temperature=4.0)`, que suaviza los pesos sin quitar
 #   ninguna cabeza.
 # - Escribe una frase tuya que se repita, en español o en inglés. ¿Cuándo falla la copia?
 # - Lee el mismo texto con GPT-2 y busca sus cabezas de inducción.

@@ -23,10 +23,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib", "torch") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import tracemalloc
@@ -235,7 +247,7 @@ peaks = {engine: [peak(engine, T) for T in lengths] for engine in ("dense", "str
 for T, *found in zip(lengths, *peaks.values(), strict=True):
     print(f"{T:5}", *(f"{megabytes:7.1f}" for megabytes in found))
 
-# %% tags=["varies"]
+# %% tags=["varies"] alt="Pico de memoria en MB según el número de tokens T, con los dos ejes logarítmicos: la fórmula densa se multiplica por cuatro cada vez que T se duplica; el motor por bloques se queda casi plano."
 fig, ax = plt.subplots(figsize=(5, 3), layout="constrained")
 for engine, marker in (("dense", "o"), ("streaming", "s")):
     ax.loglog(lengths, peaks[engine], marker=marker, label=engine)
@@ -307,7 +319,7 @@ print(f"{kept / 1e6:.1f} MB {4 * T**2 / 1e6:.1f} MB", found["overview_mean"].sha
 # Las consultas, las claves y el log-sum-exp ocupan 2,2 MB, y de ahí salen los 1073,7 MB de pesos. Primero, la
 # vista general: a la izquierda las medias, a la derecha los máximos, ambas en escala logarítmica.
 
-# %%
+# %% alt="Vista general de 16 384 tokens, por medias a la izquierda y por máximos a la derecha, en negro por encima de la diagonal: franjas inclinadas en ambas; a la derecha, además, una línea vertical de puntos cerca de la clave 5700."
 fig, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 for ax, pool in zip(axes, ("mean", "max"), strict=True):
     cells = np.log10(np.maximum(found[f"overview_{pool}"], 1e-6))
@@ -397,10 +409,10 @@ with atento.capture(head) as recording:
 print(recording[0].shape, recording[0].weights(0, *needle).round(4))
 
 # %% [markdown]
-# Elige «Mapa». Aquí oscuro es mucho: encuentra el punto oscuro de la línea vertical mientras las celdas
-# muestran «el peso mayor» y piérdelo cuando muestran «la media»; luego acércate a él con la rueda hasta que
-# aparezcan los pesos sueltos. La página entera ocupa unos 2 MB; `atento.save(recording, "map.html")` la escribe
-# en un archivo que se abre sin red.
+# Elige «Mapa». Aquí, cuanto más oscuro, más peso: encuentra el punto oscuro de la línea
+# vertical mientras las celdas muestran «el peso mayor» y piérdelo cuando muestran «la media»; luego
+# acércate a él con la rueda hasta que aparezcan los pesos sueltos. La página entera ocupa unos 2 MB;
+# `atento.save(recording, "map.html")` la escribe en un archivo que se abre sin red.
 
 # %% tags=["varies"]
 atento.show(recording)
@@ -408,8 +420,8 @@ atento.show(recording)
 # %% [markdown]
 # ## Lo que ya sabes
 #
-# - La softmax se puede calcular en una sola pasada: un máximo, una suma y una suma ponderada que van avanzando,
-#   y un factor que las arregla cuando el máximo sube.
+# - La softmax se puede calcular en una sola pasada: un máximo, una suma y una suma ponderada que se van
+#   actualizando, y un factor que las arregla cuando el máximo sube.
 # - Las partes de claves distintas se juntan con exactitud si se conocen sus log-sum-exp.
 # - Con las consultas, las claves y el log-sum-exp se puede volver a calcular cualquier peso cuando haga falta;
 #   2,2 MB hacen las veces de 1074.

@@ -23,10 +23,22 @@
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 missing = [name for name in ("atento", "matplotlib") if find_spec(name) is None]
-if missing:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+folders = (Path.cwd(), *Path.cwd().parents)
+clone = next((str(folder) for folder in folders if (folder / "src/atento").is_dir()), "atento")
+wanted = [clone if name == "atento" else name for name in missing]
+if wanted:
+    pip = [sys.executable, "-m", "pip", "install", "-qq", "--no-color", *wanted]
+    done = subprocess.run(pip, capture_output=True, text=True)
+    if done.returncode:
+        print(done.stderr)
+        raise ImportError(
+            "pip could not install what is missing. If it found no atento: clone its repository "
+            "and run this notebook inside the clone · pip no pudo instalar lo que falta. Si no "
+            "encontró atento, clona su repositorio y ejecuta este cuaderno dentro del clon."
+        )
 
 # %%
 import matplotlib.pyplot as plt
@@ -205,7 +217,7 @@ agree(moved, plain(turn(query), turn(key), value))
 #
 # $$\text{sesgo}_{h,i,j} = -m_h \cdot |i - j|, \qquad m_h = 2^{-8 h / H}, \quad h = 1 \dots H$$
 #
-# **Ejercicio 2.** Escribe `linear_bias(num_heads, tokens)`: el array (cabeza, consulta, clave).
+# **Ejercicio 2.** Escribe `linear_bias(num_heads, tokens)`: el arreglo (cabeza, consulta, clave).
 
 
 # %% tags=["question"]
@@ -229,8 +241,9 @@ _, weights = atento.attention(empty, empty, empty, bias=Alibi(8), return_weights
 # De 1,5 tokens en la primera cabeza a 30,2 en la última, que son casi los 31,5 de una cabeza sin
 # sesgo. Nadie ha entrenado esto: está ahí desde el primer paso.
 #
-# `Alibi(8)` es una regla, no un array. Da el sesgo de cualquier bloque de las puntuaciones cuando
-# un motor se lo pide, así que un texto largo nunca necesita el (cabeza, consulta, clave) entero.
+# `Alibi(8)` es una regla, no un arreglo. Da el sesgo de cualquier bloque de las puntuaciones
+# cuando un motor se lo pide, así que un texto largo nunca necesita el (cabeza, consulta, clave)
+# entero.
 #
 # ## Una ventana, y una consulta que no tiene a quién mirar
 #
@@ -391,7 +404,7 @@ check(fading, by_bias, cases=cases, tolerance=BOUND)
 # ¿Hace lo que queríamos? Una consulta, 200 claves, todas las puntuaciones iguales: ¿cuánto peso
 # queda a cada distancia, al lado del de ALiBi con pendiente 1/16?
 
-# %%
+# %% alt="Peso según la distancia, con los dos ejes logarítmicos: la potencia es una recta; la exponencial, a trazos, va por encima en el centro y luego se despeña fuera de la figura."
 far = np.arange(200)
 power, exponential = 1 / (1 + far), np.exp(-far / 16)
 fig, ax = plt.subplots(figsize=(5, 3))
@@ -402,9 +415,9 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# En ejes logarítmicos la potencia es una recta: a distancia 199, una clave conserva 1/200 del peso
-# de la más cercana. La exponencial (a trazos) va por encima en el centro, luego se despeña y sale
-# del dibujo antes de la distancia 199.
+# En ejes logarítmicos la potencia es una recta: a distancia 199, una clave conserva
+# 1/200 del peso de la más cercana. La exponencial (a trazos) va por encima en el centro, luego se
+# despeña y sale de la figura antes de la distancia 199.
 #
 # La idea ya anda por el mundo: con dos números aprendidos por cabeza, $-a \log(1 + b\,|i - j|)$, es
 # la variante logarítmica de KERPLE (Chi et al. 2022).

@@ -60,6 +60,8 @@ _HOME = {
     "ShapeError": "atento._errors",
 }
 
+_ROOMS = ("lessons", "lm", "masks", "nn", "positions", "records", "retrieval", "statistics")
+
 __all__ = [
     "AtentoError",
     "Boost",
@@ -97,10 +99,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOME[name]), name)
         globals()[name] = value
         return value
-    if name in ("masks", "nn", "positions", "records", "retrieval", "statistics"):
+    if name in _ROOMS:
         return import_module(f"atento.{name}")
     raise AttributeError(f"module 'atento' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_ROOMS})

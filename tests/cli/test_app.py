@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,14 +91,14 @@ def test_an_unknown_command(run):
     got = run("explane", "x")
     assert (got.code, got.out) == (2, "")
     assert got.err == (
-        "atento: No such command 'explane'. Did you mean 'explain'? See atento --help.\n"
+        "atento: There is no command explane. Similar: explain. See atento --help.\n"
     )
 
 
 def test_a_text_that_begins_with_a_dash_gets_a_hint(run):
     got = run("explain", "-hello there")
     assert got.code == 2
-    assert got.err.endswith("; a text that begins with a dash goes after --.\n")
+    assert "A text that begins with a dash goes after --." in got.err
 
 
 def test_a_mistake_in_a_real_process_has_no_traceback(folder):
@@ -144,6 +145,52 @@ def test_a_reader_that_leaves(folder):
     os.close(write)
     assert process.stderr == b""
     assert process.returncode == 141
+    assert (folder / "attention.html").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("arguments", [["explain", *ARRAYS, "--json"], ["doctor"], ["--help"]])
+@pytest.mark.parametrize(
+    ("lang", "words"),
+    [("en", "There is no room left to write what was asked for."), ("es", "No queda espacio")],
+)
+def test_a_disk_that_is_full(folder, arguments, lang, words):
+    code = f"import sys; from atento.cli import main; sys.exit(main({arguments!r}))"
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env=os.environ | {"LANG": f"{lang}.UTF-8"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert process.returncode == 2
+    assert process.stderr.startswith(f"atento: {words}")
+    assert process.stderr.count("\n") == 1
+
+
+def test_another_mistake_of_the_system_keeps_its_traceback(monkeypatch, folder):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("atento.cli.read_arrays.read_array", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        main(["explain", *ARRAYS])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's way to close standard output")
+def test_standard_output_that_was_closed(folder):
+    code = f"import sys; from atento.cli import main; sys.exit(main({['explain', *ARRAYS]!r}))"
+    process = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -c "$1" >&-', sys.executable, code],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
     assert (folder / "attention.html").exists()
 
 
@@ -288,3 +335,30 @@ def test_mistakes_found_further_down_are_told_in_spanish_too(run, arguments, wor
     got = run("explain", *arguments, "--lang", "es", "--no-page")
     assert got.code == 2
     assert words in got.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "english", "spanish"),
+    [
+        (("explane",), "There is no command explane.", "No existe el comando explane. Parecido"),
+        (("explain", "--nope"), "There is no option --nope.", "No existe la opción --nope."),
+        (("generate",), "FOLDER is missing.", "Falta FOLDER. Mira atento generate --help."),
+        (("train", "x", "--steps"), "--steps needs a value", "A --steps le falta un valor detrás."),
+        (("train", "--quiet=1"), "--quiet takes no value.", "--quiet no lleva ningún valor."),
+        (("train", "--steps", "1.5"), "--steps takes a whole number; got '1.5'.", "--steps lleva"),
+        (("generate", "x", "--top-p", "a"), "--top-p takes a number;", "--top-p lleva un número;"),
+        (("lessons", "x"), "N takes a whole number; got 'x'.", "N lleva un número entero;"),
+        (("lessons", "1", "2"), "This is more than the command takes: 2.", "Sobra esto: 2."),
+    ],
+)
+def test_what_the_parser_refuses_is_told_in_both_languages(
+    run, monkeypatch, arguments, english, spanish
+):
+    for language, said in ("en", english), ("es", spanish):
+        monkeypatch.setenv("ATENTO_LANG", language)
+        got = run(*arguments)
+        assert (got.code, got.out) == (2, "")
+        assert got.err.startswith(f"atento: {said}")
+        assert got.err.count("\n") == 1
+    monkeypatch.setenv("ATENTO_LANG", "en")
+    assert run("explain", "--nope", "--lang", "es").err.startswith("atento: No existe la opción")

@@ -91,7 +91,7 @@ def test_json(run, both):
         (("a.safetensors", "one.safetensors"), "compare needs recordings of the same layers"),
         (("a.safetensors", "none.safetensors"), "none.safetensors does not exist."),
         (("six.npy", "a.safetensors"), "six.npy is not a recording that can be read: "),
-        (("a.safetensors",), "Missing argument"),
+        (("a.safetensors",), "B.safetensors is missing."),
         (("a.safetensors", "b.safetensors", "--top", "-1"), "--top must be a whole number"),
     ],
 )

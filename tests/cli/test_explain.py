@@ -240,9 +240,9 @@ QKV = (*Q, "--key", "six.npy", "--value", "six.npy")
         ((*QKV, "--out", "a.html", "--no-page"), "--out and --no-page say opposite things."),
         ((*QKV, "--lang", "fr"), "lang must be one of en, es. Got 'fr': choose one of these."),
         ((*QKV, "--scale", "nan"), "scale must be a finite number"),
-        ((*QKV, "--head", "x"), "Invalid value for '--head': "),
-        ((*QKV, "--heads", "1"), "No such option: --heads"),
-        ((*QKV, "--head"), "Option '--head' requires an argument."),
+        ((*QKV, "--head", "x"), "--head takes a whole number; got 'x'."),
+        ((*QKV, "--heads", "1"), "There is no option --heads. Similar: --head"),
+        ((*QKV, "--head"), "--head needs a value after it. See atento explain --help."),
         (
             ("--query", "six.npy", "--key", "bad.csv", "--value", "six.npy"),
             "bad.csv, line 2, column 1",

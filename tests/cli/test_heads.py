@@ -70,7 +70,7 @@ def test_some_heads_keep_their_numbers(run, folder):
         (("e\x1b[31m",), "e␛[31m does not exist."),
         (("run.safetensors", "--sort", "size"), "--sort must be one of layer, role, entropy"),
         (("run.safetensors", "--top", "-2"), "--top must be a whole number from 0 on"),
-        ((), "Missing argument"),
+        ((), "RUN.safetensors is missing."),
     ],
 )
 def test_mistakes_are_told_in_one_line(run, kept, folder, arguments, message):

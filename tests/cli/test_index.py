@@ -104,8 +104,8 @@ def test_replace(run, built):
         (("info", "none"), "none is no index"),
         (("info", "future"), "future is an index of version 9, and this atento reads version 1."),
         (("info", "cut"), "cut/"),
-        (("info",), "Missing argument 'FOLDER'."),
-        (("other",), "No such command 'other'."),
+        (("info",), "FOLDER is missing. See atento index info --help."),
+        (("other",), "There is no command other."),
     ],
 )
 def test_mistakes_are_told_in_one_line(run, built, folder, arguments, message):

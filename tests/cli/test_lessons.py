@@ -46,7 +46,7 @@ def test_both_languages_lie_side_by_side(tmp_path):
         (["9"], "from 1 to 8. Got 9"),
         (["0"], "from 1 to 8. Got 0"),
         (["1", "--to", "nowhere"], "no folder nowhere"),
-        (["one"], "valid int"),
+        (["one"], "whole number"),
         (["1", "--lang", "fr"], "lang"),
     ],
 )

@@ -75,11 +75,16 @@ def test_a_port_that_is_taken_is_told_in_one_line(run):
         (("six.npy",), "six.npy is no recording: name a .safetensors file"),
         (("broken.safetensors",), "broken.safetensors is not a recording that can be read"),
         (("--model", "./nothing"), "The folder ./nothing does not exist."),
+        (
+            ("no-model",),
+            "no-model has no config.json, so it is no model directory of transformers.",
+        ),
         (("--lang", "xx"), "lang must be one of en, es."),
     ],
 )
 def test_mistakes_are_told_before_anything_is_served(run, folder, arguments, words):
     (folder / "broken.safetensors").write_bytes(b"\xff" * 40)
+    (folder / "no-model").mkdir()
     done = run("serve", "--no-open", *arguments)
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith(f"atento: {words}")
@@ -108,6 +113,17 @@ def test_readers_and_recordings_have_names_of_their_own(saved, monkeypatch):
     assert [name for _, name in named] == ["run.safetensors", "run.safetensors (2)"]
     assert readings.names() == [name for name, _ in named]
     assert [reader.name for reader in command._readers([], words("en"))] == ["mini"]
+
+
+def test_a_folder_is_a_model(saved, run, monkeypatch):
+    named = []
+    monkeypatch.setattr("atento.cli.serve._readers", lambda models, _: named.extend(models) or [])
+    monkeypatch.setattr("atento.server.serve.serve", lambda *given, **_: named.append(given[1]))
+    (saved.parent / "mine").mkdir()
+    done = run("serve", "mine", "run.safetensors", "--model", "other", "--no-open")
+    assert done.code == 0, done.err
+    assert named[:2] == ["mine", "other"]
+    assert [name for _, name in named[2]] == ["run.safetensors"]
 
 
 def test_help_loads_no_server(folder):

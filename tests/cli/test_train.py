@@ -100,7 +100,7 @@ def test_ctrl_c_saves_and_resume_goes_on(run, corpus, folder):
         ),
         (("train", "corpus.txt", "--lang", "fr"), "lang must be one of en, es"),
         (("generate", "none", "--prompt", "a"), "no such folder"),
-        (("generate", "none"), "Missing option '--prompt'"),
+        (("generate", "none"), "--prompt is missing"),
     ],
 )
 def test_wrong_use_is_one_line(run, corpus, command, said):
@@ -116,7 +116,32 @@ def test_wrong_use_is_one_line(run, corpus, command, said):
     [
         (("train",), "nombra un corpus"),
         (("train", "corpus.txt", "--steps", "0"), "steps debe ser un número entero ≥ 1. Llegó 0."),
-        (("train", "corpus.txt", "--learning-rate", "10"), "debe ser un número de 0 a 10."),
+        (
+            ("train", "corpus.txt", "--learning-rate", "10"),
+            "debe ser mayor que 0 y menor que 10. Llegó 10.0",
+        ),
+        (("train", "corpus.txt", "--seed", str(2**64)), "un número entero de 64 bits como mucho"),
+        (("train", "corpus.txt", "--context", "0"), "context debe ser un número entero ≥ 1"),
+        (("train", "corpus.txt", "--device", "meta"), "Aquí no hay ningún dispositivo 'meta'"),
+        (("train", "corpus.txt", "--tokenizer", "no.json"), "ningún tokenizador en no.json"),
+        (("train", "corpus.txt", "--tokenizer", "corpus.txt"), "no es un tokenizer.json"),
+        (
+            ("train", "corpus.txt", "--tokenizer", "bpe", "--vocabulary", "9"),
+            "--vocabulary debe ser un número entero desde 257. Llegó 9",
+        ),
+        (("train", "corpus.txt", "--watch-every", "3"), "da también --watch"),
+        (("train", "corpus.txt", "--watch-every", "0"), "watch_every debe ser un número entero"),
+        (("train", "corpus.txt", "--watch", "no.txt"), "Los textos de no.txt no se pueden leer"),
+        (("train", "corpus.txt", "--watch", "empty.txt"), "empty.txt está vacío"),
+        (("train", "corpus.txt", "--watch", "bytes.txt"), "el byte 3 no encaja"),
+        (("train", "corpus.txt", "--watch", "letter.txt"), "El texto 1 de --watch tiene 1 token"),
+        (("train", "corpus.txt", "--watch", "lines.jsonl"), "El texto 1 de --watch: "),
+        (
+            ("train", "corpus.txt", "--preset", "toy", "--watch", "corpus.txt"),
+            "tiene 2520 tokens y el modelo lee 25",
+        ),
+        (("watch", "folder"), "folder no se observó"),
+        (("watch", "none"), "No hay ningún entrenamiento en none"),
         (("train", "corpus.txt", "--resume"), "quita CORPUS"),
         (("train", "nothing.txt"), "No hay ningún corpus en nothing.txt"),
         (("train", "corpus.txt", "--preset", "huge"), "No hay ninguna forma 'huge'"),
@@ -139,6 +164,7 @@ def test_mistakes_are_told_in_spanish(run, corpus, folder, command, said):
     (folder / "empty.txt").write_text("")
     (folder / "bytes.txt").write_bytes(b"ab\xffc")
     (folder / "lines.jsonl").write_text('{"text": "a"}\n{"txt": "b"}\n')
+    (folder / "letter.txt").write_text("t")
     (folder / "folder").mkdir()
     done = run(*command, "--lang", "es")
     assert (done.code, done.out) == (2, "")
@@ -161,7 +187,24 @@ def test_a_run_and_its_mistakes_in_spanish(run, corpus, folder):
         "top_p debe ser mayor que 0 y como mucho 1. Llegó 0.0"
         in run(*asked, "to", "--top-p", "0").err
     )
+    assert "--stop debe ser un texto" in run(*asked, "to", "--stop", "").err
+    assert "64 bits" in run(*asked, "to", "--seed", str(-(2**64))).err
+    assert "no son números" in run(*asked, "to", "--repetition-penalty", "1e-40").err
+    watched = run("train", "--resume", "--out", "x", "--watch", "corpus.txt", *spanish)
+    assert "empezó sin --watch" in watched.err
+    log = (folder / "x/log.json").read_text()
+    (folder / "x/log.json").write_text("[")
+    assert "x/log.json está dañado" in run("train", "--resume", "--out", "x", *spanish).err
+    (folder / "x/log.json").write_text(log)
+    (folder / "x/run.json").write_text("[")
+    assert "x/run.json no se puede leer" in run("train", "--resume", "--out", "x", *spanish).err
     settings = json.loads((folder / "x/config.json").read_text())
+    (folder / "x/config.json").write_text(json.dumps(settings | {"vocab_size": 99}))
+    assert "según config.json sería (99, 16)" in run(*asked, "to").err
+    (folder / "x/config.json").write_text("[]")
+    assert "le falta lo necesario" in run(*asked, "to").err
+    (folder / "x/config.json").write_text("{")
+    assert "x/config.json no se puede leer" in run(*asked, "to").err
     (folder / "x/config.json").write_text(json.dumps(settings | {"n_layer": 3}))
     assert "Faltan: transformer.h.2.ln_1.weight" in run(*asked, "to").err
     (folder / "x/config.json").write_text(json.dumps(settings | {"model_type": "bert"}))

@@ -81,7 +81,7 @@ def test_files(run, recorded, name, beginning):
 
 def test_mistakes_are_told_in_a_line(run, recorded, tmp_path):
     for arguments, said in (
-        (("nowhere",), "there is no run in nowhere"),
+        (("nowhere",), "There is no run in nowhere"),
         ((recorded, "--out", "film.gif"), "save writes .html, .json"),
         ((recorded, "--lang", "fr"), "lang must be one of en, es"),
     ):
@@ -178,7 +178,7 @@ def test_what_was_watched_is_said_at_the_end_of_a_training(run, folder):
     assert "Step 2 of 2" in run("watch", "x").out
     missing = run("train", "corpus.txt", "--out", "y", "--watch", "nowhere.txt")
     assert missing.code == 2
-    assert "the prompts nowhere.txt cannot be read" in missing.err
+    assert "The prompts nowhere.txt cannot be read" in missing.err
     long = run("train", "--preset", "induction", "--context", "20", "--out", "z", "--quiet")
     assert long.code == 2
-    assert "prompt 1 has 48 tokens, and the model takes 20" in long.err
+    assert "Prompt 1 of --watch has 48 tokens, and the model takes 20" in long.err

@@ -1,15 +1,21 @@
 """What makes the pages that nobody writes."""
 
+import base64
 import json
 import re
+from html import escape
 
 import griffe
 import pytest
+from docs.making import cache, lesson_pages
 from docs.making.benchmarks_page import benchmarks_page
 from docs.making.commands_page import commands, commands_page
 from docs.making.docstrings import with_an_entry_each, with_fenced_examples
 from docs.making.formulas import FORMULA, as_mathml, with_mathml
+from docs.making.gallery_page import gallery_page
 from lessons.sources import LANGUAGES, notebook, source, stems
+from markdown import markdown
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 
 def test_doctests_become_code():
@@ -92,7 +98,14 @@ def test_a_long_formula_in_the_text_may_be_broken():
 
 def test_formulas_in_code_stay():
     assert with_mathml("`$x$` and ```\n$y$\n```") == "`$x$` and ```\n$y$\n```"
-    assert with_mathml("the $x$") == "the <math><mrow><mi>x</mi></mrow></math>"
+    assert with_mathml("the $x$") == "the <span><math><mrow><mi>x</mi></mrow></math></span>"
+
+
+@pytest.mark.parametrize("text", ["$d$ is\n$x$? Yes", "- a\n  $x$ b", "Why\n$\\sqrt{64}$?"])
+def test_a_formula_at_the_beginning_of_a_line_stays_in_its_sentence(text):
+    html = markdown(with_mathml(text), extensions=["md_in_html", "attr_list", "tables"])
+    assert html.count("<p>") == (0 if text.startswith("-") else 1)
+    assert html.count("<math>") == text.count("$") // 2
 
 
 @pytest.mark.parametrize("latex", [r"\nonsense", r"\frac{1}", "x_"])
@@ -108,3 +121,58 @@ def test_all_formulas_of_the_lessons_are_known(lang):
             for cell in notebook(lang, stem).cells:
                 if cell.cell_type == "markdown":
                     assert not FORMULA.search(with_mathml(cell.source)), stem
+
+
+HOSTILE = r"] [CLS] `b` *c* _d_ <e> & \f"
+
+
+@pytest.fixture
+def pictured():
+    """A lesson that was run: pyplot's picture, told by the author, and one that tells itself."""
+    picture = {"image/png": base64.b64encode(b"a picture").decode()}
+    own = {"image/png": {"alt": f"Mapa de los pesos: {HOSTILE} mira a «the»."}}
+    cells = [
+        new_code_cell("plot()", metadata={"alt": "Una recta."}),
+        new_code_cell("show()", metadata={"alt": "De otra cosa."}),
+    ]
+    cells[0].outputs = [new_output("display_data", data=picture)]
+    cells[1].outputs = [new_output("display_data", data=picture, metadata=own)]
+    return new_notebook(cells=cells)
+
+
+def test_pictures_of_lessons_are_told_in_words(pictured, tmp_path):
+    page = lesson_pages._page(pictured, "", lesson_pages._Pictures(tmp_path, "01_x", "es"))
+    assert "![Una recta.](pictures/01_x-1.png)" in page
+    html = markdown(page)
+    assert f'alt="Mapa de los pesos: {escape(HOSTILE)} mira a «the»."' in html
+    assert "otra cosa" not in html
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["01_x-1.es.png", "01_x-2.es.png"]
+
+
+def test_a_picture_that_nobody_tells_stops_the_site(pictured, tmp_path):
+    del pictured.cells[0].metadata["alt"]
+    with pytest.raises(ValueError, match=r'write # %% alt="..." above it in both languages.\nplot'):
+        lesson_pages._page(pictured, "", lesson_pages._Pictures(tmp_path, "01_x", "es"))
+
+
+def test_what_was_made_of_something_else_is_thrown_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "CACHE", tmp_path / "kept")
+    source = tmp_path / "made_of.py"
+    source.write_text("x = 1")
+    first = cache.kept("one", ".txt", source)
+    other = cache.kept("other", ".txt", source)
+    first.parent.mkdir()
+    first.touch()
+    other.touch()
+    assert cache.kept("one", ".txt", source) == first
+    assert first.exists()
+    source.write_text("x = 2")
+    assert cache.kept("one", ".txt", tmp_path) != first
+    assert not first.exists()
+    assert other.exists()
+
+
+def test_the_gallery_has_every_page(tmp_path):
+    page = gallery_page(tmp_path, quick=True)
+    for command in ("atento watch", "atento serve", "atento explain", "atento inspect"):
+        assert f"$ {command}" in page

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -38,16 +39,26 @@ class Links(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.links, self.loads, self.places = [], [], set()
+        self.images, self.drawings, self.inside = [], [], 0
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         own = dict(attributes)
         self.places |= {own[name] for name in ("id", "name") if own.get(name)}
+        if tag == "article":
+            self.inside += 1
+        if tag == "img":
+            self.images.append(own)
+        if tag in ("svg", "canvas") and self.inside:
+            self.drawings.append(own)
         if tag == "a" and own.get("href"):
             self.links.append(own["href"])
         if tag == "link" and own.get("href") and own.get("rel") != "canonical":
             self.loads.append(own["href"])
         self.loads += [own[name] for name in ("src", "data", "srcset") if own.get(name)]
+
+    def handle_endtag(self, tag):
+        self.inside -= tag == "article"
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +147,27 @@ def test_every_link_leads_somewhere(site, parsed):
     assert not lost
 
 
+def test_every_picture_has_words_in_the_language_of_its_page(parsed):
+    """The theme's own signs stand outside the article, in buttons and links that have a name."""
+    told = {page: [one.get("alt") or "" for one in found.images] for page, found in parsed.items()}
+    assert "lee «the cat" in told[Path("es/index.html")][0]
+    assert "One head reading" in told[Path("index.html")][0]
+    for page, words in told.items():
+        assert all(is_told(one) for one in words), page
+    for page, found in parsed.items():
+        assert all(is_told(own.get("aria-label") or "") for own in found.drawings), page
+
+
+def is_told(words):
+    """Whether these are words: no number, no name of a file."""
+    return len(words.split()) > 1 and not re.fullmatch(r"[\d\W]*|\S+\.(png|svg|jpe?g)", words)
+
+
+@pytest.mark.parametrize("words", ["", "3", "lesson-3.png", "4 – 7"])
+def test_what_is_no_words_for_a_picture(words):
+    assert not is_told(words)
+
+
 def test_nothing_is_loaded_from_elsewhere(site, parsed):
     away = [
         f"{page}: {load}"
@@ -156,10 +188,27 @@ def test_no_page_names_the_machine_it_was_built_on(site):
         assert not [mark for mark in marks if mark in text], path
 
 
+def test_what_only_installs_is_folded_away(site):
+    for page, said in (("", "Install what is missing"), ("es/", "Instalar lo que falte")):
+        text = (site / f"{page}lessons/02_self_attention_by_hand.html").read_text("utf-8")
+        folded = re.search(r"<details[^>]*>(.*?)</details>", text, re.DOTALL)[1]
+        assert said in folded
+        assert "subprocess" in folded
+        assert "subprocess" not in text.replace(folded, "")
+
+
 def test_both_languages_are_there(site):
     for page in ("index", "start", "concepts/index", "concepts/masks", "lessons/index"):
         assert 'lang="en"' in (site / f"{page}.html").read_text("utf-8")[:400]
         assert 'lang="es"' in (site / f"es/{page}.html").read_text("utf-8")[:400]
+
+
+def test_buttons_and_links_of_spanish_pages_speak_spanish(site):
+    text = (site / "es/concepts/masks.html").read_text("utf-8")
+    names = set(re.findall(r'(?:title|aria-label)="([^"]*)"', text))
+    assert {"Enlace permanente", "Oscuro", "Claro"} <= names
+    assert not {"Permanent link", "Dark", "Light"} & names
+    assert 'content="Mira la atención' in text
 
 
 @pytest.fixture(scope="session")
@@ -225,10 +274,13 @@ def too_wide(page):
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_pages_fit_and_are_quiet(served, chromium, parsed, size, scheme):
+def test_pages_fit_and_are_quiet(site, served, chromium, parsed, size, scheme):
+    empty = json.loads((site / "search/search_index.json").read_text("utf-8")) | {"docs": []}
     pages = [str(page) for page in parsed if page.name != "404.html"]
     every = size == "phone" and scheme == "dark"
     with looked_at(chromium, size, scheme) as page:
+        # the search has a test of its own: here each page would build its whole index again
+        page.route("**/search_index.json", lambda route: route.fulfill(json=empty))
         for name in pages if every else LOOKED_AT:
             page.goto(served + name)
             assert too_wide(page) == [0, []], name

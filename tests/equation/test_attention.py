@@ -58,6 +58,7 @@ def options(rng):
         "softcap": {"softcap": 1.5},
         "bias": {"bias": bias},
         "bias of one batch item": {"bias": rng.standard_normal((B, 1, TQ, 1))},
+        "bias that hides the first keys": {"bias": np.where(np.arange(TK) < 6, -1e9, 0.0)},
         "sinks": {"sinks": sinks},
         "one sink": {"sinks": 0.25},
         "causal, start": {"mask": Causal(align="start")},
@@ -335,6 +336,21 @@ def test_nan_is_passed_on_to_those_who_see_it_and_to_no_one_else(
         seen = output[4:] if where != "query" else output[4]
         seen = seen[:, 2] if where == "value" else seen
         assert np.isnan(seen).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("where", ["query", "key", "value", "bias", "sinks"])
+@pytest.mark.parametrize("engine", ["dense", "streaming"])
+def test_what_is_not_finite_is_no_matter_for_numpys_warnings(engine, bad, where, rng):
+    given = {name: rng.standard_normal((2, 3, 5)) for name in ("query", "key", "value")}
+    given |= {"bias": np.zeros((3, 3)), "sinks": np.zeros(2)}
+    given[where][1] = bad
+    output, lse = atento.attention(**given, engine=engine, return_lse=True)
+    surveyed = atento.survey(**given, engine=engine)
+    np.testing.assert_allclose(surveyed.output, output, rtol=1e-12)
+    np.testing.assert_allclose(surveyed.lse, lse, rtol=1e-12)
+    traced = atento.trace(**given)
+    np.testing.assert_allclose(traced.output, output, rtol=1e-12)
 
 
 def test_inputs_are_never_modified(rng):

@@ -45,6 +45,30 @@ def test_joined_parts_are_one_run_over_all(spread):
     assert {x.dtype for x in (shift, total, summed)} == {np.dtype(float)}
 
 
+@pytest.mark.parametrize("far", [-1e4, -1e9, np.finfo(np.float32).min])
+@pytest.mark.parametrize("turned", [False, True])
+def test_keys_far_below_leave_the_later_ones_exact(far, turned):
+    """As behind the padding of a batch whose mask is written as large negative numbers."""
+    first, values = np.full((4, 20), far, np.float32), scores(40, 3, 1.0, seed=1)
+    then = scores(4, 20, 1.0)
+    blocks = [np.asfortranarray(block) if turned else block for block in (first, then)]
+    shift, total, summed = joined([run(blocks, [values[:20], values[20:]])])
+    weights = np.exp(then.astype(float))
+    np.testing.assert_allclose(
+        shift + np.log(total), np.log(weights.sum(1, keepdims=True)), rtol=2e-6
+    )
+    np.testing.assert_allclose(
+        summed / total, weights @ values[20:] / weights.sum(1, keepdims=True), rtol=2e-6, atol=2e-6
+    )
+
+
+def test_keys_far_below_that_are_all_there_is_keep_their_differences():
+    apart = np.array([[-1e6, -1e6 - 1, -1e6 + 30, -1e6 + 1]], np.float32)
+    state = run([apart[:, :2], apart[:, 2:]], [np.eye(4)[:2], np.eye(4)[2:]])
+    exact = np.exp(apart.astype(float) - apart.max())
+    np.testing.assert_allclose(state.summed / state.total, exact / exact.sum(), rtol=2e-6)
+
+
 def test_a_part_that_saw_nothing_adds_nothing():
     nothing = Running(2, 3, np.float32)
     hidden = run([np.full((2, 5), -np.inf, np.float32)], [np.ones((5, 3), np.float32)])

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+import atento
 from atento import DTypeError, InputError, ShapeError
 from atento.explanation import explain, how_telling
-from atento.masks import Causal
+from atento.masks import Causal, KeyPadding
 from six_tokens import CONTEXTS, SIX, WEIGHTS
 
 WORDS = ["Your", "journey", "starts", "with", "one", "step"]
@@ -72,6 +73,29 @@ def test_a_batch_of_one_and_grouped_heads():
     assert trace["keys"].value.shape == (2, 7, 3)
     third = given["query"][0, 2] @ given["key"][0, 1].T
     np.testing.assert_allclose(trace["scores"].value[2], third)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"mask": KeyPadding([[True, True, False, True, True]])},
+        {"mask": np.tri(5, dtype=bool)[None, None]},
+        {"mask": Causal() & KeyPadding([True, False, True, True, True]), "sinks": np.ones(2)},
+        {"bias": np.arange(50.0).reshape(1, 2, 5, 5)},
+        {"bias": np.arange(5.0), "scale": 0.5},
+    ],
+)
+def test_a_batch_of_one_with_what_atento_trace_takes(option):
+    given = arrays(1, 2, 5, 3)
+    layer = explain(**given, **option).layers[0]
+    wanted = atento.trace(**given, **option)
+    assert [step.name for step in layer.trace] == [step.name for step in wanted]
+    for step in layer.trace:
+        np.testing.assert_array_equal(step.value, wanted[step.name].value[0])
+        assert step.axes == wanted[step.name].axes[1:]
+    for name in ("mask", "bias"):
+        if name in option:
+            assert np.ndim(layer.trace.parameters[name]) <= 3
 
 
 def test_one_key_head_without_its_axis_serves_all():

@@ -82,6 +82,7 @@ HEAD = "# %% [markdown]\n# # 1 · A\n\n"
         ("# %% [markdown]\n# # 1 · B\n\n# %%\nx = 2\n", "the code or its tags differ"),
         ('# %% [markdown]\n# # 1 · B\n\n# %% tags=["varies"]\nx = 1\n', "the code or its tags"),
         ("# %% [markdown]\n# ## 1 · B\n\n# %%\nx = 1\n", "headings of other levels"),
+        ('# %% [markdown]\n# # 1 · B\n\n# %% alt="Una línea"\nx = 1\n', "alt= must be in both"),
         ("# %% [markdown]\n# # 1 · B\n", "2 cells in English, 1 in Spanish"),
         (None, "not in es"),
     ],

@@ -8,7 +8,7 @@ import atento
 from atento.equation import front
 from atento.lm import Transformer, TransformerConfig
 from atento.lm.generating.stepping import Stepper
-from atento.lm.plain import is_plain, plain_logits
+from atento.lm.plain import Joined, is_plain, plain_logits
 from atento.positions import DynamicNTKScaling, LinearScaling
 
 LLAMA = {
@@ -54,6 +54,27 @@ def test_logits_and_gradients_are_those_of_the_modules(shape):
     assert all(gradient.abs().max() > 0 for gradient in found[1][1])
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_joined_weights_are_the_models_own(shape):
+    model, other = made(**SHAPES[shape]), made(**SHAPES[shape])
+    joined = Joined(model)
+    optimizers = [torch.optim.SGD(one.parameters(), lr=0.1) for one in (model, other)]
+    for _ in range(2):
+        for part in IDS.split(2):  # gradients of parts add up
+            logits = plain_logits(model, part, joined.blocks)
+            nn.functional.cross_entropy(logits.flatten(0, 1), part.flatten()).backward()
+            nn.functional.cross_entropy(other(part).flatten(0, 1), part.flatten()).backward()
+        joined.hand_over()
+        for own, expected in zip(model.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(own.grad, expected.grad, rtol=1e-9, atol=1e-12)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    for own, expected in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-9, atol=1e-12)
+    assert model.state_dict().keys() == other.state_dict().keys()
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("window", [None, 5])
 @pytest.mark.parametrize("shape", SHAPES)
@@ -66,7 +87,7 @@ def test_a_step_gives_the_logits_of_the_whole_text(shape, rows, window):
         model(ids[:, :9], caches)
         stepper = Stepper(model, caches)
         for place in range(9, 17):
-            logits = stepper.step(ids[:, place].tolist())
+            logits = stepper.step(ids[:, : place + 1].tolist())
             torch.testing.assert_close(logits, expected[:, place], rtol=1e-9, atol=1e-12)
     assert stepper.passed == 17
     assert caches[0].num_tokens == 9

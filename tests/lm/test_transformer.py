@@ -112,6 +112,16 @@ def test_the_formula_counts_what_is_learned(shape, bias, tied):
     assert model.config.num_parameters == model.num_parameters
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("changes", [
+    {"head_size": 6}, {"head_size": 2, "bias": True}, {"forward_bias": True, "bias": False},
+    {"forward_bias": False, "bias": True},
+])  # fmt: skip
+def test_the_formula_counts_heads_and_biases_of_their_own(shape, changes):
+    model = made(shape, **changes)
+    assert model.config.num_parameters == model.num_parameters
+
+
 def test_known_counts():
     assert TransformerConfig.preset("gpt2", 50257).num_parameters == 124_439_808
     toy = TransformerConfig.preset("toy", 100)
@@ -167,7 +177,10 @@ def test_a_cache_does_not_pass_the_context():
             "multiple of num_heads; got 4. Of 10, these are: 1, 2, 5, 10",
         ),
         ({"num_kv_heads": 2}, "multiple of num_kv_heads; got 2"),
-        ({"d_model": 9, "position": "rotary"}, "a head has d_model / num_heads = 3"),
+        (
+            {"d_model": 9, "position": "rotary"},
+            "a head has 3: choose another number of heads, or head_size",
+        ),
         ({"position": "sine"}, "one of 'learned', 'rotary', None; got 'sine'"),
         ({"dropout": 1.0}, "below 1; got 1.0"),
         ({"num_layers": 0}, "whole number ≥ 1; got 0"),

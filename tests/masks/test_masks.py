@@ -258,6 +258,16 @@ REFUSED = {
         "broadcasts to its query and key indices, (2, 2); it returned shape (3, 3)",
     ),
     "rule that is no function": (lambda: Rule(3), DTypeError, "Rule needs a function"),
+    "rule of two arguments": (
+        lambda: Rule(lambda query, key: query >= key),
+        DTypeError,
+        "four arguments, f(batch, head, query, key); this one is f(query, key)",
+    ),
+    "a block beyond an array": (
+        lambda: KeyPadding([True, False, True]).tile((0, 2), (0, 5)),
+        ShapeError,
+        "which ends before row 1, column 4",
+    ),
     "function as mask": (lambda: Causal() & (lambda b, h, q, k: True), DTypeError, "Rule(f)"),
     "class as mask": (lambda: Prefix(1) & Causal, DTypeError, "make one, as in Causal(...)"),
     "text as mask": (lambda: Prefix(1) & "causal", DTypeError, "one of Causal, Window"),
@@ -271,6 +281,13 @@ REFUSED = {
         ShapeError,
         "rows must be consecutive",
     ),
+    "and in place of &": (
+        lambda: Causal() and Window(left=3),
+        InputError,
+        "Causal() is neither true nor false: combine masks with &, | and ~",
+    ),
+    "or": (lambda: Causal() or None, InputError, "`mask is None`"),
+    "not": (lambda: not Causal(), InputError, "in place of and, or and not"),
     "open slice": (lambda: Causal().tile(slice(None), (0, 2)), ShapeError, "start and stop"),
 }
 

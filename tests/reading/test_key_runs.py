@@ -109,7 +109,7 @@ def test_intervals_and_masks_of_several_calls(data):
         own = data.draw(
             st.sampled_from([None, Causal("end"), Window(1, 0, "end"), Rule(some_rule)])
         )
-        parts.append((first, rows, seen, own and own.bind((rows, seen))))
+        parts.append((first, rows, seen, None if own is None else own.bind((rows, seen))))
         first += rows
     check(StackedMask(parts), first, keys)
     check(StackedMask(parts) & ~Prefix(2), first, keys)

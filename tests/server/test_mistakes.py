@@ -27,7 +27,12 @@ SENTENCES = {
         ("layers/9/heads/0/tile", "no hay ninguna capa 9: las hay de 0 a 0."),
         ("layers/0/heads/9/tile", "no hay ninguna cabeza 9 en la capa only."),
         ("layers/0/heads/0/tile?row=47", "row debe ser un número entero de 0 a 46. Llegó 47."),
-        ("layers/0/heads/0/tile?pool=a", "pool debe ser uno de estos: mean, max, both. Llegó 'a'."),
+        ("layers/0/heads/0/tile?pool=a", "pool debe ser uno de estos: mean, max. Llegó 'a'."),
+        (
+            "layers/0/heads/0/tiles?at=1",
+            "at debe ser de 1 a 16 lugares fila.columna separados por comas, con filas de 0 a 46 y "
+            "columnas de 0 a 46. Llegó '1'.",
+        ),
         ("layers/0/heads/0/row", "falta row: un número entero de 0 a 46."),
         ("arrays/999", "no hay ninguna matriz 999: hay {count}."),
     ],

@@ -13,6 +13,7 @@ from atento.reading.recording import Recording
 from atento.server import record as record_module
 from atento.server.record import ServedRecord
 from atento.server.tile_pools import both_pools
+from atento.server.work import StoppedError
 from atento.statistics import survey
 
 TYPES = {"u1": np.uint8, "i4": np.int32, "f4": np.float32}
@@ -147,14 +148,35 @@ def test_tiles_come_from_the_overview_where_it_is_fine_enough(monkeypatch):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-9)
 
 
-def test_both_pools_arrive_one_behind_the_other(served):
-    base = f"/api/readings/{served.pinned}/layers/0/heads/1/tile?row=8&col=4&zoom=2&size=7"
-    answer = served.ask(base + "&pool=both")
-    shape = int(answer.headers["x-rows"]), int(answer.headers["x-cols"])
+def test_tiles_arrive_in_their_order_each_with_both_pools(served):
+    base = f"/api/readings/{served.pinned}/layers/0/heads/1/tiles?zoom=2&size=7"
+    corners = [(8, 4), (40, 0), (0, 44)]  # the others end with the rows, and with the columns
+    answer = served.ask(f"{base}&at=" + ",".join(f"{row}.{col}" for row, col in corners))
     layer = served.readings[served.pinned].recording[0]
-    mean, most = np.frombuffer(answer.body, "<f4").reshape(2, *shape)
-    np.testing.assert_allclose(mean, layer.tile(1, 8, 4, 2, 7, "mean"), rtol=1e-5)
-    np.testing.assert_array_equal(most, layer.tile(1, 8, 4, 2, 7, "max"))
+    rows, cols = (answer.headers[name].split(",") for name in ("x-rows", "x-cols"))
+    values = np.frombuffer(answer.body, "<f4")
+    for at, (row, col) in enumerate(corners):
+        for pool, n in (("mean", 2 * at), ("max", 2 * at + 1)):
+            expected = layer.tile(1, row, col, 2, 7, pool)
+            assert (int(rows[n]), int(cols[n])) == expected.shape
+            found, values = values[: expected.size], values[expected.size :]
+            np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-5)
+    assert not values.size
+
+
+def test_a_tile_that_nobody_waits_for_is_not_finished(monkeypatch):
+    layer, checks = made(600, 1, 1, Causal())[0], []
+
+    def check():
+        checks.append(1)
+        if len(checks) == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        both_pools(layer, 0, 0, 0, 1, 300, check)
+    checks.clear()
+    both_pools(layer, 0, 0, 0, 1, 300, lambda: checks.append(1))
+    assert len(checks) == 6  # three bands of 256 queries, two blocks of 512 keys
 
 
 def test_record_and_arrays_arrive_in_their_types(served):

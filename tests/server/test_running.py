@@ -1,9 +1,13 @@
 """A real server: many clients at once, clients that go, and bounded memory."""
 
 import asyncio
+import gc
+import os
 import socket
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,3 +166,64 @@ def test_readings_are_let_go_of_by_number_and_by_size(recording_of):
     alone.add(HeldReading("made", "", recording_of()))
     assert len(alone.names()) == 1  # the one that was just asked for
     assert np.isfinite(small[small.names()[0]].recording[0].lse).all()
+
+
+def test_a_mistake_of_ours_is_told_in_words_and_printed(running, mini_reader, monkeypatch, caplog):
+    def broken(text, off, stop):
+        raise RuntimeError("of ours")
+
+    monkeypatch.setattr(mini_reader, "read", broken)
+    answer = running.ask("/api/readings", {"text": "a"}, headers=[("Accept-Language", "es")])
+    assert answer.status == 500
+    assert answer.json()["error"].startswith("Aquí ha fallado algo")
+    assert "of ours" not in answer.body.decode()
+    assert running.ask("/api/models").status == 200
+    assert "of ours" in caplog.text
+
+
+def test_what_was_stopped_with_its_client_is_not_printed(caplog):
+    ended = threading.Event()
+
+    def work(stop):
+        try:
+            while True:
+                time.sleep(0.005)
+                stop.check()
+        finally:
+            ended.set()
+
+    async def gone():
+        await asyncio.sleep(0.05)
+        return {"type": "http.disconnect"}
+
+    async def scenario():
+        workshop = Workshop()
+        with pytest.raises(GoneError):
+            await workshop.run(SimpleNamespace(receive=gone), work)
+        while workshop.under_way:
+            await asyncio.sleep(0.005)
+        gc.collect()
+        workshop.close()
+
+    asyncio.run(scenario())
+    assert ended.is_set()
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
+def test_the_page_goes_before_computations():
+    async def here():
+        await asyncio.sleep(60)
+
+    async def scenario():
+        workshop = Workshop()
+        seen = await workshop.run(
+            SimpleNamespace(receive=here),
+            lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()),
+        )
+        workshop.close()
+        return seen
+
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    assert asyncio.run(scenario()) == max(before, 10)
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before

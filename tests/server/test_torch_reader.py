@@ -9,10 +9,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import transformers  # noqa: E402
+from tokenizers import Tokenizer  # noqa: E402
+from tokenizers.models import WordLevel  # noqa: E402
+from tokenizers.pre_tokenizers import Split  # noqa: E402
 
 import atento  # noqa: E402
 from atento._errors import InputError  # noqa: E402
 from atento.reading.interventions import KnockOut  # noqa: E402
+from atento.server.mistakes import said_of  # noqa: E402
 from atento.server.torch_reader import TorchReader  # noqa: E402
 from atento.server.work import Stop, StoppedError  # noqa: E402
 from saved_models import WORDS, llama, saved  # noqa: E402
@@ -75,11 +79,29 @@ def test_heads_that_are_off_change_the_logits_as_knock_out_does(reader, model):
     np.testing.assert_allclose(again, plain, atol=1e-5)  # nothing stays switched off
 
 
-def test_a_head_that_is_not_there_is_told(reader):
-    with pytest.raises(InputError):
-        reader.read(TEXT, ((0, 99),), Stop())
-    with pytest.raises(InputError):
-        reader.read(TEXT, ((9, 0),), Stop())
+@pytest.mark.parametrize(
+    ("pair", "english", "spanish"),
+    [
+        ((0, 99), "there is no head 99 in layer ", "no hay ninguna cabeza 99 en la capa "),
+        ((9, 0), "there is no layer 9: there are 0 to 1.", "no hay ninguna capa 9: las hay de 0"),
+    ],
+)
+@pytest.mark.parametrize("known", [False, True])
+def test_a_head_that_is_not_there_is_told(reader, monkeypatch, known, pair, english, spanish):
+    if known:
+        reader.read(TEXT, (), Stop())
+    else:
+        monkeypatch.setattr(reader, "_layers", [])  # as before the first text
+    options = {"tokens": 2, "temperature": 0.0, "top_k": 0, "seed": 0}
+    for ask in (
+        lambda: reader.read(TEXT, (pair,), Stop()),
+        lambda: next(reader.generate(TEXT, (pair,), {**options, "watch": (0, 0)}, Stop())),
+        lambda: next(reader.generate(TEXT, (), {**options, "watch": pair}, Stop())),
+    ):
+        with pytest.raises(InputError) as told:
+            ask()
+        assert str(told.value).startswith(english)
+        assert said_of(told.value, "es").startswith(spanish)
 
 
 @pytest.mark.parametrize("off", [(), ((0, 2),)])
@@ -133,6 +155,37 @@ def test_an_encoder_has_no_next_token(encoder):
 def test_half_a_character_is_told(reader):
     with pytest.raises(InputError, match="half a character"):
         reader.read("the \ud800 cat", (), Stop())
+
+
+@pytest.fixture
+def letters(model, tmp_path):
+    """The model with a tokenizer of some letters, and none for what it does not know."""
+    known = {letter: number for number, letter in enumerate("abc ☃")}
+    tokenizer = Tokenizer(WordLevel(known, "<none>"))
+    tokenizer.pre_tokenizer = Split("", "isolated")
+    folder = saved(model, tmp_path / "letters", with_tokenizer=False)
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    return TorchReader(str(folder))
+
+
+def test_characters_that_the_tokenizer_does_not_know_are_told(letters):
+    assert len(letters.read("a ☃ b", (), Stop())[0].tokens) == 5
+    with pytest.raises(InputError) as told:
+        letters.read("a שb\u202e ש" * 3, (), Stop())
+    assert str(told.value) == ("letters has no tokens for ש <U+202E>: take these characters out.")
+    assert said_of(told.value, "es").startswith("letters no tiene tokens para ש <U+202E>")
+
+
+def test_a_text_that_is_too_long_is_told_without_options_of_the_terminal(reader):
+    with pytest.raises(InputError) as told:
+        reader.read("the cat " * 50, (), Stop())
+    for lang, words in (
+        ("en", "The model reads at most 90"),
+        ("es", "El modelo lee como mucho 90"),
+    ):
+        said = said_of(told.value, lang)
+        assert said.startswith(words)
+        assert "--" not in said
 
 
 def test_a_reading_ends_with_its_client(reader):

@@ -1,12 +1,15 @@
 """show and save: one door for every record."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 import atento
 from atento.masks import Causal
+from atento.reading.recording import Recording
+from reading_records import record
 
 
 @pytest.fixture
@@ -47,6 +50,18 @@ def test_a_trace_in_torch_is_saved_too(qkv, tmp_path):
     assert (tmp_path / "page.html").stat().st_size > 1000
 
 
+def test_an_explanation_says_itself_in_one_short_line(qkv):
+    said = repr(atento.explain(query=qkv[0], key=qkv[1, :, :3], value=qkv[2, :, :3]))
+    assert re.fullmatch(
+        r"Explanation\(layer=1, head=2, query=5, key=3; layer 0, head [01] first; "
+        r"atento.show shows every step\)",
+        said,
+    )
+    layer = atento.explain("a b").layers[0]
+    assert repr(layer) == "AttentionLayer(4 heads, query=2, key=2)"
+    assert repr(layer.projections["key"]) == "Projection(weight (128, 4, 32), bias (4, 32))"
+
+
 def test_what_cannot_be_drawn_or_written_is_refused_in_words(qkv, tmp_path):
     trace = atento.trace(*(np.stack([x, x, x]) for x in qkv))
     with pytest.raises(atento.InputError, match=r"one batch item. Got a trace of \(3,\)"):
@@ -55,9 +70,20 @@ def test_what_cannot_be_drawn_or_written_is_refused_in_words(qkv, tmp_path):
         atento.DTypeError, match=r"atento.explain or atento.trace returned; got list"
     ):
         atento.show([1, 2])
-    one = atento.trace(*qkv)
-    with pytest.raises(atento.InputError, match=r"save writes .html, .json.*; got 'page.gif'"):
-        atento.save(one, tmp_path / "page.gif")
+    with pytest.raises(
+        atento.DTypeError, match=r"path of a file, as in 'page\.html'; got NoneType"
+    ):
+        atento.save(trace, None)
+    one, recording = atento.trace(*qkv), Recording([record("causal, end")[0]])
+    for lang, said in (
+        ("en", "save writes .html, .json, .svg, .png or .pdf. Got page.gif"),
+        ("es", "save escribe .html, .json, .svg, .png o .pdf. Llegó page.gif"),
+    ):
+        for wrong in (one, atento.explain("a b"), recording):
+            with pytest.raises(atento.InputError, match=said):
+                atento.save(wrong, tmp_path / "page.gif", lang=lang)
+    with pytest.raises(atento.InputError, match=r"recording.save\(path\) to keep"):
+        atento.save(recording, tmp_path / "run.safetensors", lang="en")
     with pytest.raises(
         atento.InputError, match=r"the folder .* does not exist. Choose another place"
     ):

@@ -138,10 +138,11 @@ def test_json_is_strict_whatever_the_values_are(tmp_path):
 
 
 def test_a_notebook_is_given_the_page_the_picture_and_the_table():
-    bundle = SoftDict(STORY).attend("país")._repr_mimebundle_()
+    bundle, metadata = SoftDict(STORY).attend("país")._repr_mimebundle_()
     assert set(bundle) == {"text/html", "image/png", "text/plain"}
     assert "inglaterra" in bundle["text/plain"]
     assert "<iframe" in bundle["text/html"]
+    assert "“país”" in metadata["image/png"]["alt"]
 
 
 def test_hostile_keys_are_inert_on_the_page(tmp_path):

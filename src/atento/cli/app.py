@@ -1,6 +1,9 @@
 """The `atento` program: its commands, and how it ends when something goes wrong."""
 
+import errno
+import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +29,7 @@ __all__ = ["app", "main"]
 MISTAKE = 2
 INTERRUPTED = 130
 CLOSED_PIPE = 141  # what a shell reports for a program that SIGPIPE ended
+NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 # without rich markup and rich tracebacks, typer loads in half the time, and bugs keep their own
 # plain traceback
@@ -76,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     0: done. 1: a check failed. 2: a mistake of the caller, told in one line. 130: interrupted.
     Anything unexpected is a bug and keeps its traceback.
     """
+    if sys.stdout is None:  # closed by `>&-`
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  as long as we run
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that lacks a character must not end us
             stream.reconfigure(errors="backslashreplace")
@@ -84,22 +90,24 @@ def main(arguments: list[str] | None = None) -> int:
     except AtentoError as error:
         return _tell(str(error), MISTAKE)
     except _UsageProblem as error:
-        return _tell(_usage(error), MISTAKE)
+        from atento.cli.usage import said
+
+        return _tell(said(error, sys.argv[1:] if arguments is None else arguments), MISTAKE)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except ReaderLeft:
         return CLOSED_PIPE
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        return _tell(_no_room(), MISTAKE)
     return code if isinstance(code, int) else 0
 
 
-def _usage(error: Exception) -> str:
-    message: str = getattr(error, "format_message", error.__str__)()
-    if message.startswith("Usage:"):  # no command at all: the help itself is the answer
-        return message
-    text = message if message.endswith((".", "?")) else f"{message}."
-    if type(error).__name__ == "NoSuchOption":
-        return f"{text} See atento --help; a text that begins with a dash goes after --."
-    return f"{text} See atento --help."
+def _no_room() -> str:
+    from atento.views.words import choose_language, words
+
+    return words(choose_language())("error.no_room")
 
 
 def _tell(message: str, code: int) -> int:

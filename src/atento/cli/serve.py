@@ -20,7 +20,10 @@ __all__ = ["serve"]
 def serve(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="Recordings that inspect --save wrote."),
+        typer.Argument(
+            metavar="[FILE]...",
+            help="Recordings that inspect --save wrote; a folder is taken as a model.",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -46,6 +49,8 @@ def serve(
         atento serve
 
         atento serve book.safetensors --model ./my-llama
+
+        atento serve runs/mine
     """
     from atento._errors import InputError
     from atento._optional import require
@@ -57,8 +62,9 @@ def serve(
     from atento.server.serve import serve as run
 
     try:
-        pinned, named = _opened(files or [], word)
-        readers = _readers(model or [], word)
+        folders = [str(path) for path in files or [] if path.is_dir()]
+        pinned, named = _opened([path for path in files or [] if not path.is_dir()], word)
+        readers = _readers([*folders, *(model or [])], word)
         run(
             readers,
             named,
@@ -79,7 +85,7 @@ def _opened(files: list[Path], word: "Words") -> "tuple[Readings, list[tuple[str
     readings = Readings()
     named: list[tuple[str, str]] = []
     for path in files:
-        if path.exists() and not path.is_dir() and path.suffix.lower() != ".safetensors":
+        if path.exists() and path.suffix.lower() != ".safetensors":
             raise mistake(word, "serve_file", path=path)
         recording = open_recording(path, word)
         shown = _unused(path.name, [name for _, name in named])

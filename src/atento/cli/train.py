@@ -21,8 +21,8 @@ def train(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where the run is written; the model with it.")
-    ] = Path("runs/mine"),
+        str, typer.Option(metavar="FOLDER", help="Where the run is written; the model with it.")
+    ] = "runs/mine",
     preset: Annotated[
         str, typer.Option(metavar="NAME", help="toy, small, gpt2, llama or induction.")
     ] = "small",
@@ -133,5 +133,5 @@ def train(
         say(word("train.stopped", out=out) + "\n")
         raise typer.Exit(INTERRUPTED)
     say(word("train.done", out=out) + "\n")
-    if (out / "watch").is_dir():
+    if (run.folder / "watch").is_dir():
         say(word("train.watched", out=out) + "\n")

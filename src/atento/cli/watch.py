@@ -37,13 +37,17 @@ def watch(
 
     atento watch runs/induction --out film.html
     """
+    from atento._errors import AtentoError
     from atento.lm.watching.load import load_watch
-    from atento.views.words import choose_language, words
+    from atento.views.words import choose_language, in_words_of, words
 
     word = words(choose_language(lang))
     if top < 0:
         raise mistake(word, "top_value", came=top)
-    watched = load_watch(run)
+    try:
+        watched = load_watch(run)
+    except AtentoError as error:
+        raise in_words_of(word, error) from None
     if out is not None:
         from atento.views import save
 

@@ -112,7 +112,8 @@ def _compute(request: Request, engine: str, with_lse: bool, with_weights: bool) 
         computed: Computed = torch_engines().compute(request, engine, with_lse, with_weights)
         return computed
     if engine == "dense":
-        return dense(request, with_lse, with_weights)
+        with np.errstate(all="ignore"):  # NaN and ∞ are passed on as numbers are, as streaming does
+            return dense(request, with_lse, with_weights)
     from atento.equation.streaming import stream
 
     return stream(request)
@@ -163,7 +164,8 @@ def trace(
     if is_torch(request.query):
         with torch_engines().without_autocast(request.query.device.type):
             return Trace(tuple(steps), _parameters(request))
-    return Trace(tuple(map(_frozen, steps)), _parameters(request))
+    with np.errstate(all="ignore"):
+        return Trace(tuple(map(_frozen, steps)), _parameters(request))
 
 
 def plan(query: Any, key: Any, value: Any, *, engine: str = "auto", **options: Any) -> Plan:

@@ -19,6 +19,9 @@ SAFE_SCORE = 24.0
 LOWEST: dict[str, Any] = {"f": np.float32(-87.0), "d": np.float64(-708.0)}
 """exp of these is close to the last normal number."""
 
+DEEP = -8.0
+"""Far below 0, m rounds off what it is subtracted from: 0.3 − (−1e9) in float32 is 1e9."""
+
 
 class Running:
     """What is kept of the blocks that have passed, for each query of the block.
@@ -28,6 +31,7 @@ class Running:
             largest score so far; 0 until a first key was seen.
         total, summed: Σ exp(score − m) and Σ exp(score − m) value.
         seen: whether any key was seen.
+        deep: whether some m lies so far below 0 that scores are kept until it has risen.
     """
 
     def __init__(self, rows: int, features: int, dtype: Any) -> None:
@@ -36,6 +40,7 @@ class Running:
         self.summed = np.zeros((rows, features), dtype)
         self.seen = np.zeros((rows, 1), bool)
         self.all_seen = False
+        self.deep = False
         self.lowest = LOWEST[np.dtype(dtype).char]
 
     def see(self, visible: Array | None) -> None:
@@ -53,29 +58,32 @@ class Running:
         A maximum over all is four times cheaper than one for each row, so rows are looked at
         one by one only when something in the block has outgrown m.
         """
+        as_they_came = scores.copy(order="K") if self.deep else None
         scores -= self.shift
         if not (self.all_seen and scores.max() <= SAFE_SCORE):  # NaN is not <=
-            scores = self._raise_shift(scores, visible)
+            if as_they_came is None:
+                as_they_came = scores + self.shift
+            self._raise_shift(as_they_came, visible)
+            np.subtract(as_they_came, self.shift, out=scores)
         # exp is tens of times slower where its result is subnormal, and such a weight is lost in
         # the sum anyway. What the mask hides is set to 0 after.
         if not scores.min() >= self.lowest:
             np.maximum(scores, self.lowest, out=scores)
         return scores
 
-    def _raise_shift(self, scores: Array, visible: Array | None) -> Array:
+    def _raise_shift(self, scores: Array, visible: Array | None) -> None:
         if visible is not None:
-            scores = np.where(visible, scores, -np.inf)
+            np.copyto(scores, -np.inf, where=~visible)
         top = scores.max(axis=1, keepdims=True)
         # A query that has seen nothing takes this block's maximum; others only a higher one.
-        rise = np.where(self.seen, np.maximum(top, 0), np.where(top == -np.inf, 0, top))
-        shrink = np.where(self.seen, np.exp(-rise), 0)
+        higher = np.where(self.seen, np.maximum(self.shift, top), np.where(top == -np.inf, 0, top))
+        shrink = np.exp(np.where(self.seen, self.shift - higher, -np.inf))
         self.total *= shrink
         self.summed *= shrink
-        self.shift += rise
+        self.shift = higher
         self.seen |= top != -np.inf
         self.all_seen = bool(self.seen.all())
-        scores -= rise
-        return scores
+        self.deep = not higher.min() >= DEEP  # NaN is not >=
 
 
 def joined(parts: Iterable[Running]) -> tuple[Array, Array, Array]:

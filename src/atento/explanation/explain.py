@@ -99,15 +99,16 @@ def explain(
         )
     q, k, v = (_with_heads(name, array) for name, array in arrays.items())
     _check_size(q, k)
-    traced = trace(q, k, v, mask=mask, bias=bias, scale=scale, softcap=softcap, sinks=sinks)
+    # a batch of one keeps its axis here, for a mask or a bias that has it too
+    whole = [x[None] if np.ndim(query) == 4 else x for x in (q, k, v)]
+    traced = trace(*whole, mask=mask, bias=bias, scale=scale, softcap=softcap, sinks=sinks)
     same = q.shape[-2] == k.shape[-2]
     tokens = _names("names", names, q.shape[-2], "queries")
     if key_names is None and same:
         key_tokens = tokens
     else:
         key_tokens = _names("key_names", key_names, k.shape[-2], "keys")
-    only = AttentionLayer(trace=traced, input=None, projections={})
-    return _choose((only,), tokens, key_tokens, layer=layer, head=head, model=None)
+    return _choose((_layer_of(traced),), tokens, key_tokens, layer=layer, head=head, model=None)
 
 
 def explanation_of(traced: Trace) -> Explanation:

@@ -32,6 +32,7 @@ def attention_of(config: TransformerConfig) -> MultiHeadAttention:
         config.d_model,
         config.num_heads,
         num_kv_heads=config.num_kv_heads,
+        head_dim=config.head_size,
         bias=config.bias,
         mask=mask,
         position=position,
@@ -44,8 +45,8 @@ class GELUFeedForward(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.expand = nn.Linear(config.d_model, config.hidden_size, bias=config.bias)
-        self.contract = nn.Linear(config.hidden_size, config.d_model, bias=config.bias)
+        self.expand = nn.Linear(config.d_model, config.hidden_size, bias=config.has_forward_bias)
+        self.contract = nn.Linear(config.hidden_size, config.d_model, bias=config.has_forward_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_model) -> (..., d_model), each token for itself."""
@@ -58,9 +59,9 @@ class SwiGLUFeedForward(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.gate = nn.Linear(config.d_model, config.hidden_size, bias=config.bias)
-        self.expand = nn.Linear(config.d_model, config.hidden_size, bias=config.bias)
-        self.contract = nn.Linear(config.hidden_size, config.d_model, bias=config.bias)
+        self.gate = nn.Linear(config.d_model, config.hidden_size, bias=config.has_forward_bias)
+        self.expand = nn.Linear(config.d_model, config.hidden_size, bias=config.has_forward_bias)
+        self.contract = nn.Linear(config.hidden_size, config.d_model, bias=config.has_forward_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d_model) -> (..., d_model), each token for itself."""

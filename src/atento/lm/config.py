@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from atento._errors import InputError
+from atento.lm.setting import number
 from atento.positions import RotaryScaling
 
 __all__ = ["PRESETS", "TransformerConfig"]
@@ -29,6 +30,7 @@ class TransformerConfig:
         num_layers: blocks.
         num_heads: query heads of each.
         num_kv_heads: key heads, each shared by consecutive query heads; None: as many.
+        head_size: features of a head; None: d_model / num_heads.
         hidden: features between the two maps of the feed-forward; None: 4 · d_model for "gelu",
             and the next multiple of 8 above 8/3 · d_model for "swiglu", which has three maps.
         position: "learned", added to the embeddings; "rotary", turning queries and keys; None.
@@ -40,6 +42,7 @@ class TransformerConfig:
             a model of attention alone.
         window: how many tokens a query sees, its own among them; None: all before it.
         bias: of the linear maps.
+        forward_bias: of the feed-forward's maps; None: as bias.
         tied: one matrix embeds tokens and scores them.
         dropout: of embeddings, weights and what each part adds, in training.
 
@@ -67,11 +70,13 @@ class TransformerConfig:
     bias: bool = True
     tied: bool = True
     dropout: float = 0.0
+    head_size: int | None = None
+    forward_bias: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocabulary_size", "context", "d_model", "num_layers", "num_heads"):
             _whole(name, getattr(self, name))
-        for name in ("num_kv_heads", "hidden", "window"):
+        for name in ("num_kv_heads", "hidden", "window", "head_size"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name))
         for name, choices in CHOICES.items():
@@ -94,22 +99,37 @@ class TransformerConfig:
         if self.position == "rotary" and self.head_dim % 2:
             raise InputError(
                 "TransformerConfig: rotary positions turn pairs of features, and a head has "
-                f"d_model / num_heads = {self.head_dim}: choose another number of heads."
+                f"{self.head_dim}: choose another number of heads, or head_size."
             )
-        if not 0 <= self.dropout < 1:
+        if not (number(self.dropout) and 0 <= self.dropout < 1):
             raise InputError(
-                f"TransformerConfig: dropout must be at least 0 and below 1; got {self.dropout}."
+                f"TransformerConfig: dropout must be at least 0 and below 1; got {self.dropout!r}."
             )
+        if not (number(self.norm_epsilon) and 0 <= self.norm_epsilon < 1):
+            raise InputError(
+                "TransformerConfig: norm_epsilon must be at least 0 and below 1; got "
+                f"{self.norm_epsilon!r}."
+            )
+        for name in ("bias", "tied"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(
+                    f"TransformerConfig: {name} must be True or False; got {getattr(self, name)!r}."
+                )
 
     @property
     def head_dim(self) -> int:
         """Features of a head."""
-        return self.d_model // self.num_heads
+        return self.d_model // self.num_heads if self.head_size is None else self.head_size
 
     @property
     def kv_heads(self) -> int:
         """Heads of keys and values."""
         return self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+
+    @property
+    def has_forward_bias(self) -> bool:
+        """Whether the feed-forward's maps add one."""
+        return self.bias if self.forward_bias is None else self.forward_bias
 
     @property
     def hidden_size(self) -> int:
@@ -129,14 +149,14 @@ class TransformerConfig:
         Embeddings and their positions; in each block the maps to queries, keys, values and back,
         those of the feed-forward, and the norms; the last norm, and the scores' matrix if untied.
         """
-        d, one = self.d_model, int(self.bias)
-        keys = self.kv_heads * self.head_dim
+        d, one, too = self.d_model, int(self.bias), int(self.has_forward_bias)
+        queries, keys = self.num_heads * self.head_dim, self.kv_heads * self.head_dim
         norm = d * (2 if self.norm == "layer" else 1)
-        attention = 2 * d * (d + one) + 2 * keys * (d + one)
+        attention = (queries + 2 * keys) * (d + one) + d * (queries + one)
         wide = self.hidden_size
         forward = {
-            "gelu": 2 * d * wide + one * (wide + d),
-            "swiglu": 3 * d * wide + one * (2 * wide + d),
+            "gelu": 2 * d * wide + too * (wide + d),
+            "swiglu": 3 * d * wide + too * (2 * wide + d),
             None: 0,
         }[self.feed_forward]
         norms = norm * (1 if self.feed_forward is None else 2)
@@ -198,4 +218,10 @@ GPT-2's smallest, a small Llama, and attention alone in two layers."""
 
 def _whole(name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"TransformerConfig: {name} must be a whole number ≥ 1; got {value!r}.")
+        raise InputError(
+            f"TransformerConfig: {name} must be a whole number ≥ 1; got {value!r}.",
+            name="lm_setting",
+            setting=name,
+            wanted="a whole number ≥ 1",
+            came=repr(value),
+        )

@@ -6,7 +6,7 @@ nobody looks on; tests hold it to the modules. What is written here is what a bl
 excepted, which each caller brings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from atento.nn import LearnedPositions, MultiHeadAttention
 from atento.nn.heads import join_heads, split_heads
 from atento.positions import DynamicNTKScaling
 
-__all__ = ["PlainBlock", "blocks_of", "is_plain", "plain_logits", "position_of"]
+__all__ = ["Joined", "PlainBlock", "blocks_of", "is_plain", "plain_logits", "position_of"]
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values, (..., head · feature) each, to the contexts of all heads beside each
@@ -83,6 +83,41 @@ def blocks_of(model: Transformer) -> list[PlainBlock]:
     return made
 
 
+class Joined:
+    """Blocks for training, whose joined weights the optimizer's own are parts of.
+
+    So no step puts weights together or takes gradients apart: both are the same memory.
+
+    Args:
+        model: of which `is_plain` holds; its weights of queries, keys and values move into one
+            array each, and stay its own.
+    """
+
+    def __init__(self, model: Transformer) -> None:
+        with torch.no_grad():
+            self.blocks = blocks_of(model)
+        self._parts: list[tuple[Tensor, nn.Parameter, slice]] = []
+        for one in self.blocks:
+            for kind, whole in (("weight", one.weight), ("bias", one.bias)):
+                if whole is not None:
+                    self._take(one.block, kind, whole.requires_grad_())
+
+    def _take(self, block: Any, kind: str, whole: Tensor) -> None:
+        begin = 0
+        for role in ("query", "key", "value"):
+            own = getattr(getattr(block.attention, role), kind)
+            rows = slice(begin, begin := begin + len(own))
+            own.data = whole.data[rows]
+            self._parts.append((whole, own, rows))
+
+    def hand_over(self) -> None:
+        """Gradients that have come to the joined weights become those of the model's own."""
+        for whole, own, rows in self._parts:
+            own.grad = None if whole.grad is None else whole.grad[rows]
+        for whole, _, _ in self._parts:
+            whole.grad = None
+
+
 def is_plain(model: Any, *, training: bool = False) -> bool:
     """Whether a model is what `Transformer` makes, with nobody looking on.
 
@@ -100,8 +135,16 @@ def is_plain(model: Any, *, training: bool = False) -> bool:
     return not training or (config.dropout == 0 and config.window is None)
 
 
-def plain_logits(model: Transformer, ids: Tensor) -> Tensor:
-    """``model(ids)``, of ids (batch, token) that are within the vocabulary and the context."""
+def plain_logits(
+    model: Transformer, ids: Tensor, blocks: Sequence[PlainBlock] | None = None
+) -> Tensor:
+    """``model(ids)``, of ids (batch, token) that are within the vocabulary and the context.
+
+    Args:
+        model: of which `is_plain` holds.
+        ids: of the tokens.
+        blocks: the model's own, where they have been put together already.
+    """
     config = model.config
     rotary = position_of(model)
 
@@ -121,7 +164,7 @@ def plain_logits(model: Transformer, ids: Tensor) -> Tensor:
     x = model.token_embedding(ids)
     if model.position_embedding is not None:
         x = x + model.position_embedding.table[: ids.shape[1]]
-    for block in blocks_of(model):
+    for block in blocks_of(model) if blocks is None else blocks:
         x = block(x, attend)
     return model.logits_of(_norm(model.norm, x))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from atento._errors import InputError
 
-__all__ = ["within"]
+__all__ = ["number", "within"]
 
 
 def within(name: str, value: Any, fits: bool, wanted: str) -> None:
@@ -27,3 +27,8 @@ def within(name: str, value: Any, fits: bool, wanted: str) -> None:
             wanted=wanted,
             came=repr(value),
         )
+
+
+def number(value: Any) -> bool:
+    """Whether it can be compared with one; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -90,6 +90,11 @@ class Explicit(Mask):
 
     def _evaluate(self, rows: range, cols: range) -> Tile:
         Tq, Tk = self.array.shape[-2:]
+        if 1 != Tq < rows.stop or 1 != Tk < cols.stop:
+            raise ShapeError(
+                f"mask has shape {tuple(self.array.shape)}, which ends before row {rows.stop - 1}, "
+                f"column {cols.stop - 1}: ask for a block of it."
+            )
         query = slice(None) if Tq == 1 else slice(rows.start, rows.stop)
         key = slice(None) if Tk == 1 else slice(cols.start, cols.stop)
         return np.broadcast_to(self._numpy[..., query, key], (*self.leading, len(rows), len(cols)))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from atento._errors import DTypeError, ShapeError
+from atento._errors import DTypeError, InputError, ShapeError
 
 if TYPE_CHECKING:
     from atento._alignment import Align
@@ -138,6 +138,12 @@ class Mask(ABC):
     @abstractmethod
     def _evaluate(self, rows: range, cols: range) -> Tile:
         """The block, as an array that broadcasts to it; all-True or all-False arrays are fine."""
+
+    def __bool__(self) -> NoReturn:
+        raise InputError(
+            f"{self!r} is neither true nor false: combine masks with &, | and ~ in place of and, "
+            "or and not; ask `mask is None` for whether there is one."
+        )
 
     def __and__(self, other: object) -> Mask:
         return Both(self, as_mask(other))

@@ -1,5 +1,6 @@
 """Rule: any condition, written as a function of positions."""
 
+import inspect
 from collections.abc import Callable
 from math import prod
 from typing import Any
@@ -35,6 +36,8 @@ class Rule(Mask):
             raise DTypeError(
                 f"Rule needs a function f(batch, head, query, key) -> bool; got {type(f).__name__}."
             )
+        if not is_traced():  # a compiler does not look into signatures
+            _check_arguments(f)
         self.f = f
 
     def bind(self, shape: tuple[int, ...] | None) -> Mask:
@@ -113,3 +116,17 @@ class _BoundRule(Mask):
                 f"Rule: f must return an array that broadcasts to its query and key indices, "
                 f"{(len(rows), len(cols))}; it returned shape {answer.shape}."
             ) from None
+
+
+def _check_arguments(f: PairCondition) -> None:
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # some functions of C tell none
+        return
+    try:
+        signature.bind(0, 0, 0, 0)
+    except TypeError:
+        raise DTypeError(
+            "Rule calls f with four arguments, f(batch, head, query, key); this one is "
+            f"f{signature}. Add those it does not use."
+        ) from None

@@ -41,7 +41,8 @@ def unaligned(mask: Mask) -> Mask | None:
     if isinstance(mask, Causal | Window):
         return mask if mask.align is None else None
     if isinstance(mask, Both | Either):
-        return unaligned(mask.first) or unaligned(mask.second)
+        found = unaligned(mask.first)
+        return unaligned(mask.second) if found is None else found
     if isinstance(mask, Not):
         return unaligned(mask.rule)
     return None

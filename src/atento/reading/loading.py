@@ -31,6 +31,9 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 UNUSED = ("pooler",)
 """Parts whose weights a checkpoint may lack: no attention runs behind them."""
 
+LOOKED_AT, TOLD = 10_000, 8
+"""Characters that are looked at for those without a token, and of which so many are told."""
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -54,21 +57,41 @@ class LoadedModel:
             cut: keep the beginning of a text that is too long, instead of refusing it.
 
         Raises:
-            InputError: no tokens, more than fit, or ids that the model has no vectors for.
+            InputError: no tokens, more than fit, characters that the tokenizer has no token for, or
+                ids that the model has no vectors for.
         """
         with quiet():
-            ids = list(self.tokenizer(text)["input_ids"])
+            ids = self._tokens(text)
             if self.limit is not None and len(ids) > self.limit:
                 if not cut:
                     raise _mistake("too_long", limit=self.limit, came=len(ids))
-                shorter = self.tokenizer(text, truncation=True, max_length=self.limit)
-                ids = list(shorter["input_ids"])
+                ids = self._tokens(text, truncation=True, max_length=self.limit)
         if not ids:
             raise _mistake("model_no_tokens")
         vectors = self.model.get_input_embeddings().weight.shape[0]
         if max(ids) >= vectors:
             raise _mistake("model_vocabulary", came=max(ids), vectors=vectors)
         return ids
+
+    def _tokens(self, text: str, **options: Any) -> list[int]:
+        try:
+            return list(self.tokenizer(text, **options)["input_ids"])
+        except Exception as error:  # tokenizers raise nothing narrower
+            unknown = [each for each in dict.fromkeys(text[:LOOKED_AT]) if not self._knows(each)]
+            if not unknown:
+                raise
+            told = ", ".join(f"{each!r} (U+{ord(each):04X})" for each in unknown[:TOLD])
+            raise _mistake(
+                "model_characters", characters=told, unknown="".join(unknown[:TOLD])
+            ) from error
+
+    def _knows(self, character: str) -> bool:
+        """Whether the tokenizer has tokens for it."""
+        try:
+            self.tokenizer(character)
+        except Exception:
+            return False
+        return True
 
 
 def load_model(name: str, *, device: str = "cpu", trust_remote_code: bool = False) -> LoadedModel:
@@ -268,6 +291,7 @@ MESSAGES = {
     "it first, then say trust_remote_code=True (--trust-remote-code).",
     "model_config": "{path} has no config.json, so it is no model directory of transformers. Name "
     "the folder that save_pretrained wrote.",
+    "model_characters": "The model has no token for {characters}. Take them out of the text.",
     "model_device": "The model cannot go to {device}: {why}. Try another device.",
     "model_file": "{path} is a file; a model is a directory with config.json and "
     "model.safetensors, or a name on the Hugging Face hub. Name its folder.",

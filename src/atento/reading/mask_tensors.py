@@ -58,7 +58,8 @@ def _rule(seen: torch.Tensor) -> Mask | None:
     array = to_numpy(seen).copy()
     if array.shape[1:3] == (1, 1):  # (batch, 1, 1, key)
         return KeyPadding(array[:, 0, 0])
-    return _causal_rule(array) or Explicit(array)
+    causal = _causal_rule(array)
+    return Explicit(array) if causal is None else causal
 
 
 def _causal_rule(array: Any) -> Mask | None:

@@ -9,7 +9,7 @@ from atento.records.trace import Trace
 __all__ = ["AttentionLayer", "Explanation", "Projection", "Reason"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Projection:
     """The linear map that makes queries, keys or values: ``input @ weight + bias``.
 
@@ -21,8 +21,11 @@ class Projection:
     weight: Any
     bias: Any
 
+    def __repr__(self) -> str:
+        return f"Projection(weight {tuple(self.weight.shape)}, bias {tuple(self.bias.shape)})"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class AttentionLayer:
     """The attention of one layer.
 
@@ -41,6 +44,10 @@ class AttentionLayer:
     def heads(self) -> int:
         """How many query heads there are."""
         return int(self.trace["queries"].value.shape[0])
+
+    def __repr__(self) -> str:
+        heads, queries, keys = self.trace["weights"].value.shape
+        return f"AttentionLayer({heads} heads, query={queries}, key={keys})"
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Reason:
     weight: float | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Pictured):
     """Attention explained: tokens, every layer's steps, and the head to look at first.
 
@@ -80,6 +87,10 @@ class Explanation(Pictured):
     >>> explanation = atento.explain("one step")
     >>> explanation.tokens, len(explanation.layers), explanation.model
     (('one', 'step'), 3, 'atento-mini')
+    >>> explanation
+    Explanation(atento-mini: layer=3, head=4, query=2, key=2; layer ... shows every step)
+    >>> explanation.layers[0]
+    AttentionLayer(4 heads, query=2, key=2)
     """
 
     tokens: tuple[str, ...]
@@ -89,3 +100,13 @@ class Explanation(Pictured):
     head: int
     reason: Reason
     model: str | None = None
+
+    def __repr__(self) -> str:
+        heads = "–".join(map(str, sorted({layer.heads for layer in self.layers})))
+        sizes = f"layer={len(self.layers)}, head={heads}"
+        sizes += f", query={len(self.tokens)}, key={len(self.key_tokens)}"
+        made = f"{self.model}: " if self.model else ""
+        return (
+            f"Explanation({made}{sizes}; layer {self.layer}, head {self.head} first; "
+            "atento.show shows every step)"
+        )

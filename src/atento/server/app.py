@@ -3,10 +3,12 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -14,10 +16,11 @@ from starlette.routing import Route
 from atento._errors import AtentoError
 from atento.equation.blas import one_blas_thread
 from atento.reading.layer import LayerRecord
+from atento.reading.pyramid import MAPS
 from atento.reading.recording import Recording
 from atento.server.guard import Guard
 from atento.server.mistakes import language_of, said_of, wrong
-from atento.server.parameters import choice, heads_off, number, real, text_of, whole
+from atento.server.parameters import choice, heads_off, number, places, real, text_of, whole
 from atento.server.readers import Reader, predictions
 from atento.server.readings import HeldReading, Readings, UnknownReadingError
 from atento.server.tile_pools import both_pools
@@ -27,6 +30,9 @@ __all__ = ["make_app"]
 
 MOST_CELLS = 1024
 """Cells a side in the largest tile."""
+
+MOST_TILES = 16
+"""Tiles in one answer, which have no more cells than the largest tile."""
 
 
 def make_app(
@@ -69,6 +75,7 @@ def make_app(
             Route(f"{reading}/record", answers.record),
             Route(f"{reading}/arrays/{{place:int}}", answers.array),
             Route(f"{head}/tile", answers.tile),
+            Route(f"{head}/tiles", answers.tiles),
             Route(f"{head}/row", answers.row),
             Route(f"{head}/pair", answers.pair),
             Route("/api/generate", answers.generate, methods=["POST"]),
@@ -78,6 +85,8 @@ def make_app(
             BusyError: _told(503),
             AtentoError: _told(422),
             GoneError: _nobody,
+            HTTPException: _no_such_page,
+            Exception: _broken,
         },
         lifespan=lifespan,
     )
@@ -99,6 +108,18 @@ def _in_words(request: Request, error: Exception) -> str:
     accepted = request.headers.get("accept-language", "")
     lang = language_of(request.query_params.get("lang"), accepted)
     return said_of(error, lang) if isinstance(error, AtentoError) else str(error)
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    """No route leads there, or not by this method."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    return _json({"error": _in_words(request, wrong("no_page"))}, status)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """A mistake of ours; what it was is printed where the server was started."""
+    del error
+    return _json({"error": _in_words(request, wrong("broken"))}, 500)
 
 
 def _nobody(_: Request, error: Exception) -> Response:
@@ -172,12 +193,24 @@ class _Answers:
         col0 = whole(asked, "col", 0, layer.keys - 1, 0)
         zoom = whole(asked, "zoom", 0, 40, 0)
         size = whole(asked, "size", 1, MOST_CELLS, 256)
-        pool = choice(asked, "pool", ("mean", "max", "both"))
+        pool = choice(asked, "pool", tuple(MAPS))
+        tile = await self.workshop.run(
+            request, lambda _: layer.tile(head, row0, col0, zoom, size, pool)
+        )
+        return _numbers(tile)
 
-        def work(_: Stop) -> tuple[Any, ...]:
-            if pool == "both":
-                return both_pools(layer, head, row0, col0, zoom, size)
-            return (layer.tile(head, row0, col0, zoom, size, pool),)
+    async def tiles(self, request: Request) -> Response:
+        """Mean and maximum of several tiles: of each the one, then the other."""
+        layer, head = self._head(request)
+        asked = _query(request)
+        zoom = whole(asked, "zoom", 0, 40, 0)
+        size = whole(asked, "size", 1, MOST_CELLS, 128)
+        most = min(MOST_TILES, MOST_CELLS**2 // size**2)
+        corners = places(asked, "at", layer.queries - 1, layer.keys - 1, most)
+
+        def work(stop: Stop) -> list[Any]:
+            each = (both_pools(layer, head, *at, zoom, size, stop.check) for at in corners)
+            return list(chain.from_iterable(each))
 
         return _numbers(*await self.workshop.run(request, work))
 
@@ -280,10 +313,12 @@ def _json(data: Any, status: int = 200, headers: Mapping[str, str] | None = None
 
 
 def _numbers(*tiles: Any) -> Response:
-    """(rows, columns) as little-endian float32, one tile after the other."""
-    rows, cols = tiles[0].shape
+    """Arrays (row, column) as little-endian float32, one after the other, and their shapes."""
     body = b"".join(np.ascontiguousarray(tile, "<f4").tobytes() for tile in tiles)
-    headers = {"x-rows": str(rows), "x-cols": str(cols)}
+    rows, cols = (
+        ",".join(map(str, counts)) for counts in zip(*(t.shape for t in tiles), strict=True)
+    )
+    headers = {"x-rows": rows, "x-cols": cols}
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 

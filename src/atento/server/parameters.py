@@ -5,7 +5,7 @@ from typing import Any
 
 from atento.server.mistakes import wrong
 
-__all__ = ["MOST_CHARACTERS", "choice", "heads_off", "number", "real", "text_of", "whole"]
+__all__ = ["MOST_CHARACTERS", "choice", "heads_off", "number", "places", "real", "text_of", "whole"]
 
 MOST_CHARACTERS = 400_000
 """The longest text that is read."""
@@ -41,6 +41,23 @@ def choice(given: Mapping[str, Any], name: str, among: tuple[str, ...]) -> str:
     if value not in among:
         raise wrong("choice", parameter=name, among=", ".join(among), came=_short(value))
     return str(value)
+
+
+def places(
+    given: Mapping[str, Any], name: str, last_row: int, last_col: int, most: int
+) -> list[tuple[int, int]]:
+    """Pairs row.column out of a query, with commas between them."""
+    said = str(given.get(name, ""))
+    pairs = [part.split(".") for part in said.split(",", most)]
+    digits = all(
+        len(pair) == 2 and all(n.isascii() and n.isdigit() and len(n) < 20 for n in pair)
+        for pair in pairs
+    )
+    found = [(int(row), int(col)) for row, col in pairs] if digits else []
+    if not 0 < len(found) <= most or any(row > last_row or col > last_col for row, col in found):
+        facts = {"last_row": last_row, "last_col": last_col, "most": most}
+        raise wrong("places", parameter=name, came=_short(said), **facts)
+    return found
 
 
 def text_of(given: Mapping[str, Any]) -> str:

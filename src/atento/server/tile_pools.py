@@ -4,6 +4,7 @@ A strip of weights is pooled while it is in the core's cache, by one thread: the
 many tiles at a time as it has cores for, and the whole of a tile's weights never exists.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,13 @@ Array = npt.NDArray[Any]
 
 
 def both_pools(
-    layer: LayerRecord, head: int, row0: int, col0: int, zoom: int, size: int
+    layer: LayerRecord,
+    head: int,
+    row0: int,
+    col0: int,
+    zoom: int,
+    size: int,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Array, Array]:
     """Means and maxima of a tile, as `LayerRecord.tile` gives them, in half the time.
 
@@ -33,6 +40,7 @@ def both_pools(
         col0: the first key.
         zoom: cells have 2**zoom × 2**zoom weights.
         size: cells a side at most.
+        check: called every half a millisecond or so; what it raises ends the work.
 
     Returns:
         Two arrays (row, column).
@@ -48,11 +56,16 @@ def both_pools(
     if layer.query is None or 1 << zoom > min(ROWS, COLS):  # cells wider than a strip
         mean, most = (layer.tile(head, row0, col0, zoom, size, pool) for pool in MAPS)
         return mean, most
-    return _folded(layer.head_weights(head), row0, col0, zoom, shape)
+    return _folded(layer.head_weights(head), row0, col0, zoom, shape, check)
 
 
 def _folded(
-    head: HeadWeights, row0: int, col0: int, zoom: int, shape: tuple[int, int]
+    head: HeadWeights,
+    row0: int,
+    col0: int,
+    zoom: int,
+    shape: tuple[int, int],
+    check: Callable[[], None],
 ) -> tuple[Array, Array]:
     """Strip by strip; strips begin and end where cells do."""
     side = 1 << zoom
@@ -63,6 +76,7 @@ def _folded(
     sums, most = np.zeros(shape), np.zeros(shape, head.dtype)
     buffer = np.empty(ROWS * COLS, head.dtype)
     for own, wide, fill in head.strips(rows, cols, head.ready()):
+        check()
         weights = buffer[: len(own) * len(wide)].reshape(len(own), len(wide))
         if not fill(weights):
             continue

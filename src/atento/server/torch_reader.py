@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atento._errors import InputError
+from atento._errors import AtentoError, InputError
 from atento._optional import require
 from atento.server.mistakes import wrong
 from atento.server.readers import sampled
+from atento.views.terminal_text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from atento.reading.loading import LoadedModel
     from atento.reading.recording import Recording
@@ -26,6 +27,9 @@ __all__ = ["TorchReader"]
 
 PATIENCE = 0.1
 """Seconds after which one that waits for a model asks whether anybody still waits for it."""
+
+FEW = 8
+"""Tokens of a text that are read to know the model's layers and heads."""
 
 MOST_TOKENS = 131_072
 """The longest text that is read here, in tokens."""
@@ -56,13 +60,15 @@ class TorchReader:
         model = self.loaded.model
         self.foretells = bool(model.can_generate()) and not model.config.is_encoder_decoder
         self._free = Lock()
-        self._names: list[str] = []
+        self._layers: list[tuple[str, tuple[int, ...]]] = []  # their names, and their heads
 
     def read(self, text: str, off: Off, stop: Stop) -> tuple[Recording, Any]:
         """As `Reader.read`; an encoder has no logits of a next token."""
         from atento.reading.loading import quiet
 
         ids = self._encoded(text)
+        if off:
+            self._check_heads(off, ids, stop)
         with self._alone(stop), quiet(), _last_logits(self.loaded.model) as seen:
             recording = self._changed(ids, off, stop) if off else self._plain(ids, stop)
         recording.name_tokens(self.loaded.tokenizer)
@@ -81,6 +87,7 @@ class TorchReader:
                 model=self.name,
             )
         ids = self._encoded(text)
+        self._check_heads([*off, options["watch"]], ids, stop)
         room = (self.loaded.limit or len(ids) + options["tokens"]) - len(ids)
         ends = _ends(self.loaded.model)
         rng = np.random.default_rng(options["seed"])
@@ -108,7 +115,15 @@ class TorchReader:
     def _encoded(self, text: str) -> list[int]:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise wrong("half_character")
-        ids = self.loaded.encode(text)
+        try:
+            ids = self.loaded.encode(text)
+        except AtentoError as error:
+            if error.name == "too_long":  # there, it advises an option of the command line
+                raise wrong("live_too_long", **error.facts) from None
+            if error.name == "model_characters":
+                told = " ".join(map(visible, str(error.facts["unknown"])))
+                raise wrong("characters", model=self.name, characters=told) from None
+            raise
         if len(ids) > MOST_TOKENS:
             raise wrong("tokens_long", came=len(ids), most=MOST_TOKENS)
         return ids
@@ -117,8 +132,23 @@ class TorchReader:
         from atento.reading.running import read_tokens
 
         recording = read_tokens(self.loaded.model, ids, progress=stop.check).recording
-        self._names = recording.names
+        heads = [layer.head_numbers for layer in recording]
+        self._layers = list(zip(recording.names, heads, strict=True))
         return recording
+
+    def _check_heads(self, pairs: Iterable[tuple[int, int]], ids: list[int], stop: Stop) -> None:
+        """Tell of a head that the model has not, as the page numbers them."""
+        from atento.reading.loading import quiet
+
+        if not self._layers:  # nothing has been read yet
+            with self._alone(stop), quiet():
+                self._plain(ids[:FEW], stop)
+        for layer, head in pairs:
+            if layer >= len(self._layers):
+                raise wrong("no_layer", layer=layer, last=len(self._layers) - 1)
+            name, heads = self._layers[layer]
+            if head not in heads:
+                raise wrong("no_head", head=head, layer=name)
 
     def _changed(self, ids: list[int], off: Off, stop: Stop) -> Recording:
         """With heads off, in one go."""
@@ -132,8 +162,6 @@ class TorchReader:
             inputs = model_inputs(model, torch.tensor([ids], device=model.device))
             with capture(model, strict=False, interventions=self._knocked_out(off)) as recording:
                 model(**inputs)
-        for layer, head in off:
-            recording[layer].weights(head, 0, 0)  # it says so where there is no such head
         return recording
 
     def _step(
@@ -173,9 +201,9 @@ class TorchReader:
 
         return [KnockOut(self._named(layer), head) for layer, head in off]
 
-    def _named(self, layer: int) -> int | str:
+    def _named(self, layer: int) -> str:
         """The layer's name: numbers of a recording leave out what could not be read."""
-        return self._names[layer] if layer < len(self._names) else layer
+        return self._layers[layer][0]
 
     @contextmanager
     def _alone(self, stop: Stop) -> Iterator[None]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from atento._arrays import is_torch
 from atento._errors import InputError
 from atento.equation.computed import Computed
@@ -159,4 +161,5 @@ def _compute(request: Request, engine: str) -> Computed:
         from atento.equation.on_torch import compute
 
         return compute(request, engine, with_lse=True, with_weights=False)
-    return dense(request, with_lse=True) if engine == "dense" else stream(request)
+    with np.errstate(all="ignore"):  # NaN and ∞ are passed on as numbers are
+        return dense(request, with_lse=True) if engine == "dense" else stream(request)

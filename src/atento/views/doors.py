@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from atento._errors import DTypeError, InputError
 from atento._optional import require
 from atento.records import Explanation, Trace
+from atento.views.survey_doors import is_survey
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -31,8 +32,7 @@ def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
 
     Args:
         record: what `atento.explain`, `atento.trace` or `SoftDict.attend` returned, or a
-            recording, or what `atento.lm.load_watch` returned; in a notebook also what
-            `atento.survey` returned.
+            recording, or what `atento.lm.load_watch` or `atento.survey` returned.
         lang: "en" or "es"; by default from the locale.
         **options: of a recording's page in a notebook: ``batch``, ``layers``, ``heads`` and
             ``other``, as `save` has them; a terminal lists all heads. Of a match: ``steps=True``
@@ -64,6 +64,11 @@ def show(record: Any, *, lang: str | None = None, **options: Any) -> None:
 
         show_watched(record, lang)
         return
+    if is_survey(record):
+        from atento.views.survey_doors import show_survey
+
+        show_survey(record, lang)
+        return
     from rich.console import Console
 
     from atento.views.words import choose_language
@@ -92,7 +97,8 @@ def save(
     Args:
         record: what `atento.explain`, `atento.trace` or `SoftDict.attend` returned (a match's page
             are its steps, its .json the ranked keys), a recording, or what `atento.lm.load_watch`
-            returned; for a figure also a layer of a recording, or what `atento.survey` returned.
+            returned; for a figure also a layer of a recording; for a figure or .json also what
+            `atento.survey` returned.
         path: where to; the ending says what.
         lang: the language of a figure, or the page's first, "en" or "es"; by default from the
             locale.
@@ -112,12 +118,13 @@ def save(
     ...     path.read_text("utf-8")[:15]
     '<!doctype html>'
     """
-    target = Path(path)
+    target = _target(path)
     ending = target.suffix.lower()
+    _check_ending(record, target, lang)
     if ending in FIGURES:
         _save_figure(record, target, lang, options)
         return
-    if _is_recording(record) and ending in (".html", ".json"):
+    if _is_recording(record):
         from atento.views.recording_doors import save_recording_page
 
         save_recording_page(record, target, lang, options)
@@ -126,6 +133,11 @@ def save(
         from atento.views.watch_doors import save_watched
 
         save_watched(record, target, lang, options)
+        return
+    if is_survey(record):
+        from atento.views.survey_doors import save_survey
+
+        save_survey(record, target, lang, options)
         return
     if options:
         raise InputError(
@@ -137,8 +149,6 @@ def save(
 
     explanation = _explanation(record)
     word = words(choose_language(lang))
-    if ending not in (".html", ".json"):
-        raise InputError(f"save writes .html, .json, {', '.join(FIGURES)}; got {target.name!r}.")
     check_writable(target, word)
     if ending == ".json":
         content = _as_json(record, explanation) + "\n"
@@ -149,6 +159,15 @@ def save(
     write_file(target, content, word)
 
 
+def _target(path: Any) -> Path:
+    try:
+        return Path(path)
+    except TypeError:
+        raise DTypeError(
+            f"save needs the path of a file, as in 'page.html'; got {type(path).__name__}."
+        ) from None
+
+
 def check_figures() -> None:
     """See that figures can be drawn, before the work whose picture they are.
 
@@ -156,6 +175,16 @@ def check_figures() -> None:
         MissingLibraryError: when matplotlib is not installed.
     """
     require("matplotlib", "to draw figures")
+
+
+def _check_ending(record: Any, target: Path, lang: str | None) -> None:
+    from atento.views.words import choose_language, mistake, words
+
+    if target.suffix.lower() in (".html", ".json", *FIGURES):
+        return
+    stored = _is_recording(record) and target.suffix.lower() == ".safetensors"
+    name = "save_recording" if stored else "save_ending"
+    raise mistake(words(choose_language(lang)), name, path=target.name)
 
 
 def _save_figure(record: Any, target: Path, lang: str | None, options: dict[str, Any]) -> None:
@@ -209,7 +238,7 @@ def _explanation(record: object) -> Explanation:
         return explanation_of_match(record)
     if not isinstance(record, Trace):
         raise DTypeError(
-            "show and save take a recording, what load_watch returned, a match, or what "
+            "show and save take a recording, what load_watch or survey returned, a match, or what "
             f"atento.explain or atento.trace returned; got {type(record).__name__}."
         )
     from atento.explanation import explanation_of

@@ -9,13 +9,14 @@ import numpy as np
 from atento.records import Explanation
 from atento.views.page_arrays import as_numpy
 
-__all__ = ["to_json"]
+__all__ = ["NOTES", "plain", "to_json"]
 
-_NOTES = {
+NOTES = {
     "null": "minus infinity: a place that may not be seen",
     "NaN": "not a number",
     "Infinity": "plus infinity",
 }
+"""What stands for the numbers that JSON does not know."""
 
 
 def to_json(explanation: Explanation) -> str:
@@ -39,7 +40,7 @@ def to_json(explanation: Explanation) -> str:
                 "name": step.name,
                 "formula": step.formula,
                 "axes": axes,
-                "value": _plain(value.astype(np.float64).tolist()),
+                "value": plain(value.astype(np.float64).tolist()),
             }
         )
     return json.dumps(
@@ -50,19 +51,20 @@ def to_json(explanation: Explanation) -> str:
             "model": explanation.model,
             "layer": explanation.layer,
             "head": explanation.head,
-            "reason": _plain(asdict(explanation.reason)),
-            "notes": _NOTES,
+            "reason": plain(asdict(explanation.reason)),
+            "notes": NOTES,
             "steps": steps,
         },
         allow_nan=False,
     )
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Lists and dicts with what `NOTES` says in the place of infinities and NaN."""
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, float) and not np.isfinite(value):
         if np.isnan(value):
             return "NaN"

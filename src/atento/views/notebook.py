@@ -7,7 +7,7 @@
   GitHub), the still picture that follows the frame is left and shows.
 - ``image/png``: that picture alone, where matplotlib is installed. Taken by VS Code in a workspace
   that is not trusted, and by programs that show no HTML. marimo, which would show it in a second
-  tab, is not given it.
+  tab, is not given it. Its alternative text stands in the output's metadata, where nbconvert looks.
 - ``text/plain``: the terminal's table without colours. Taken by consoles.
 """
 
@@ -18,16 +18,20 @@ import warnings
 from collections.abc import Mapping
 from html import escape
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from atento._errors import AtentoError, DTypeError, InputError
 from atento.records import Explanation, Trace
 from atento.views.doors import is_match, is_watched
 from atento.views.words import Words, choose_language, words
 
+if TYPE_CHECKING:
+    from atento.views.figures.described import Figure
+
 __all__ = [
     "Frame",
     "cell_bundle",
+    "figure_bundle",
     "framed_page",
     "in_notebook",
     "mime_bundle",
@@ -62,6 +66,17 @@ FITTING = (
 STYLE = f"display:block;width:100%;height:{FIRST_HEIGHT}px;border:0;resize:vertical;overflow:auto"
 
 
+Output = tuple[dict[str, str], dict[str, dict[str, str]]]
+"""Text by kind, and by kind what else there is to say of it."""
+
+
+class Still(NamedTuple):
+    """A picture in base64, and what it shows in words."""
+
+    picture: str
+    told: str
+
+
 class Frame(NamedTuple):
     """A page, and what it is called.
 
@@ -88,7 +103,7 @@ def show_in_notebook(record: Any, *, lang: str | None = None, **options: Any) ->
     Raises:
         as `mime_bundle`.
     """
-    bundle = mime_bundle(record, lang=lang, **options)
+    bundle, metadata = _output(record, lang, options)
     marimo = _marimo()
     if marimo is not None:
         text = f"<pre>{escape(bundle['text/plain'])}</pre>"
@@ -96,23 +111,42 @@ def show_in_notebook(record: Any, *, lang: str | None = None, **options: Any) ->
         return
     shell = _kernel_shell()
     assert shell is not None  # noqa: S101 - for mypy: `in_notebook` was asked
-    shell.display_pub.publish(data=bundle)
+    shell.display_pub.publish(data=bundle, metadata=metadata)
 
 
-def cell_bundle(record: Any) -> dict[str, str] | None:
+def cell_bundle(record: Any) -> Output | None:
     """What the record is as the last line of a cell.
 
     Returns:
-        The bundle; None where its ``repr`` is to be shown: in IPython's terminal, and for what
-        cannot be drawn.
+        The bundle and its metadata; None where its ``repr`` is to be shown: in IPython's terminal,
+        and for what cannot be drawn.
     """
-    ipython = sys.modules.get("IPython")
-    if ipython is not None and ipython.get_ipython() is not None and not in_notebook():
+    if _in_ipythons_terminal():
         return None
     try:
-        return mime_bundle(record)
+        return _output(record, None, {})
     except AtentoError:
         return None
+
+
+def figure_bundle(figure: "Figure", shown: Any) -> Output | None:
+    """What a figure of `atento.plot` is as the last line of a cell: a picture, told in words.
+
+    Args:
+        figure: the whole.
+        shown: what the cell ends in: the figure, or its axes.
+
+    Returns:
+        The bundle and its metadata; None where its ``repr`` is to be shown: in IPython's terminal,
+        and where nothing is left in the figure.
+    """
+    if _in_ipythons_terminal() or not figure.axes:
+        return None
+    from atento.views.figures import render_figure
+
+    drawn = render_figure(figure.axes[0], ".png", dots=SCREEN)
+    bundle = {"image/png": base64.b64encode(drawn).decode("ascii"), "text/plain": repr(shown)}
+    return bundle, _metadata(figure.description)
 
 
 def mime_bundle(record: Any, *, lang: str | None = None, **options: Any) -> dict[str, str]:
@@ -136,19 +170,29 @@ def mime_bundle(record: Any, *, lang: str | None = None, **options: Any) -> dict
     >>> sorted(mime_bundle(atento.trace(np.eye(2), np.eye(2), np.eye(2)), lang="en"))
     ['image/png', 'text/html', 'text/plain']
     """
+    return _output(record, lang, options)[0]
+
+
+def _output(record: Any, lang: str | None, options: Mapping[str, Any]) -> Output:
     word = words(choose_language(lang))
-    picture = still_picture(record, word)
+    still = _still(record, word)
     frame, note = None, None
     if not _is_survey(record):
         frame, note = _frame_or_note(record, word, options)
     notes = [note] if note else []
     bundle = {}
-    if frame or picture or notes:
-        bundle["text/html"] = _html(frame, picture, notes, word)
-    if picture and _marimo() is None:
-        bundle["image/png"] = picture
+    metadata = {}
+    if frame or still or notes:
+        bundle["text/html"] = _html(frame, still, notes, word)
+    if still and _marimo() is None:
+        bundle["image/png"] = still.picture
+        metadata = _metadata(still.told)
     bundle["text/plain"] = "\n".join([*notes, _text(record, word)])
-    return bundle
+    return bundle, metadata
+
+
+def _metadata(told: str) -> dict[str, dict[str, str]]:
+    return {"image/png": {"alt": told}} if told else {}
 
 
 def framed_page(record: Any, word: Words, options: Mapping[str, Any]) -> Frame:
@@ -211,7 +255,7 @@ def _at_least(recording: Any, options: Mapping[str, Any]) -> float:
     return float(sum(2 * array.size / array.shape[0] for array in kept))
 
 
-def _html(frame: Frame | None, picture: str | None, notes: list[str], word: Words) -> str:
+def _html(frame: Frame | None, still: Still | None, notes: list[str], word: Words) -> str:
     parts = []
     if frame is not None:
         parts.append(
@@ -219,11 +263,11 @@ def _html(frame: Frame | None, picture: str | None, notes: list[str], word: Word
             f'loading="lazy" style="{STYLE}" onload="{escape(FITTING)}" '
             f'srcdoc="{escape(frame.page)}"></iframe>'
         )
-    if picture:
+    if still:
         # For those who are given no frame; hidden from all others without a script.
         hidden = "<style>.atento-page ~ .atento-still { display: none }</style>" * bool(frame)
-        words_for_it = escape(word("notebook.still"))
-        source = f"data:image/png;base64,{picture}"
+        words_for_it = escape(f"{word('notebook.still')} {still.told}".strip())
+        source = f"data:image/png;base64,{still.picture}"
         parts.append(f'{hidden}<img class="atento-still" alt="{words_for_it}" src="{source}">')
     parts += [f"<p>{escape(note)}</p>" for note in notes]
     return f"<div>{''.join(parts)}</div>"
@@ -231,18 +275,25 @@ def _html(frame: Frame | None, picture: str | None, notes: list[str], word: Word
 
 def still_picture(record: Any, word: Words) -> str | None:
     """The usual figure in base64; None without matplotlib, or for what has no figure."""
+    still = _still(record, word)
+    return still.picture if still else None
+
+
+def _still(record: Any, word: Words) -> Still | None:
     if find_spec("matplotlib") is None:
         return None
     from atento.views.figures import plot, render_figure
+    from atento.views.figures.style import description_of
 
     try:
-        drawn = render_figure(plot(record, lang=word.lang), ".png", dots=SCREEN)
+        axes = plot(record, lang=word.lang)
+        drawn = render_figure(axes, ".png", dots=SCREEN)
     except AtentoError:
         return None
     except Exception as error:  # the page is what was asked for: it does not fall with its picture
         warnings.warn(f"the still picture could not be drawn: {error!r}", RuntimeWarning, 2)
         return None
-    return base64.b64encode(drawn).decode("ascii")
+    return Still(base64.b64encode(drawn).decode("ascii"), description_of(axes))
 
 
 def _text(record: Any, word: Words) -> str:
@@ -251,7 +302,10 @@ def _text(record: Any, word: Words) -> str:
 
     console = Console(file=io.StringIO(), width=100, color_system=None, force_jupyter=False)
     if _is_survey(record):
-        return repr(record)
+        from atento.views.survey_doors import show_survey
+
+        show_survey(record, word.lang, console)
+        return str(console.file.getvalue()).rstrip("\n")  # type: ignore[attr-defined]
     if _is_recording(record):
         from atento.views.recording_doors import show_recording
 
@@ -307,6 +361,11 @@ def _kernel_shell() -> Any:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if getattr(shell, "kernel", None) is not None else None
+
+
+def _in_ipythons_terminal() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None and not in_notebook()
 
 
 def _marimo() -> Any:

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from atento._errors import InputError
-from atento.views.page_bundle import asset, bundle
+from atento.views.page_bundle import asset, bundle, without_comments
 from atento.views.page_data import script_safe_json
 
 __all__ = ["LANGUAGES", "WORKER_POLICY", "page_policy", "page_words", "render_shell"]
@@ -104,7 +104,7 @@ def page_policy(entry: str, styles: tuple[str, ...], worker: bool, served: bool)
 
 @cache
 def _style(names: tuple[str, ...]) -> str:
-    return "".join(asset(name) for name in names)
+    return "".join(without_comments(asset(name)) for name in names)
 
 
 @cache

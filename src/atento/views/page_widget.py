@@ -7,7 +7,7 @@ import anywidget
 import traitlets
 
 from atento.views.notebook import Frame
-from atento.views.page_bundle import asset
+from atento.views.page_bundle import asset, without_comments
 
 __all__ = ["PageWidget"]
 
@@ -29,7 +29,7 @@ class PageWidget(anywidget.AnyWidget):
         state: what is looked at, a dict of plain values; empty until the page has been drawn.
     """
 
-    _esm = asset("widget.js")
+    _esm = without_comments(asset("widget.js"))
 
     page = traitlets.Unicode().tag(sync=True)
     title = traitlets.Unicode().tag(sync=True)

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from atento.reading.comparison import Comparison
     from atento.reading.recording import Recording
 
-__all__ = ["SORTED_BY", "change_lines", "check_sort", "head_lines", "rows_of", "skipped_lines"]
+__all__ = [
+    "SHOWN",
+    "SORTED_BY",
+    "Column",
+    "change_lines",
+    "check_sort",
+    "head_lines",
+    "number_column",
+    "rows_of",
+    "skipped_lines",
+    "table_lines",
+]
 
 Row = Mapping[str, Any]
 
@@ -131,7 +142,7 @@ def head_lines(
     ]
     there = [name for name in SHOWN if any(row[name] is not None for row in rows)]
     numbers = [_number_column(name, shown, word) for name in there]
-    yield from _table(first, numbers, width)
+    yield from table_lines(first, numbers, width)
     left = len(ordered) - len(shown)
     if left:
         yield _line(word("table.more", parts=word.count("more_head", left)), width, DIM)
@@ -178,10 +189,10 @@ def change_lines(
         name for name in (*SHOWN, "lse") if any(name in statistics for statistics in heads.values())
     ]
     numbers = [
-        _column(name, [heads[head].get(name, {}).get("mean") for head in shown], word)
+        number_column(name, [heads[head].get(name, {}).get("mean") for head in shown], word)
         for name in names
     ]
-    yield from _table(first, numbers, width)
+    yield from table_lines(first, numbers, width)
     left = len(ordered) - len(shown)
     if left:
         yield _line(word("table.more", parts=word.count("more_head", left)), width, DIM)
@@ -253,17 +264,20 @@ def _in_common(pieces: Sequence[Sequence[str]]) -> int:
 
 def _number_column(name: str, rows: Sequence[Row], word: Words) -> Column:
     deciding = [DECIDED_BY.get(row["role"]) == name for row in rows]
-    return _column(name, [row[name] for row in rows], word, deciding)
+    return number_column(name, [row[name] for row in rows], word, deciding)
 
 
-def _column(
+def number_column(
     name: str, numbers: Sequence[float | None], word: Words, bold: Sequence[bool] = ()
 ) -> Column:
+    """A column of a statistic, known or somebody's own; None where a row has no number."""
     styles = [_style(name, number) for number in numbers]
     if bold:
         strong = zip(styles, bold, strict=True)
         styles = [style + HEADING if deciding else style for style, deciding in strong]
-    return Column(word(f"number.{name}"), [_written(number, word) for number in numbers], styles)
+    known = f"number.{name}"
+    title = word(known) if known in word else visible(name)
+    return Column(title, [_written(number, word) for number in numbers], styles)
 
 
 def _style(name: str, number: float | None) -> Style:
@@ -300,8 +314,8 @@ def _tally(rows: Sequence[Row], word: Words) -> Iterator[str]:
         yield text.replace("\u00a0", " ") + (" ·" if at + 1 < len(parts) else "")
 
 
-def _table(first: Sequence[Column], numbers: Sequence[Column], width: int) -> Iterator[Text]:
-    """The first columns, and as many of the others as there is room for."""
+def table_lines(first: Sequence[Column], numbers: Sequence[Column], width: int) -> Iterator[Text]:
+    """The first columns, and as many of the others, in their order, as the width has room for."""
     shown = list(numbers)
     while shown and _room(first, shown, 1) > width:
         shown.pop()

@@ -22,12 +22,9 @@ def save_watched(
     """Write the page (.html) or the numbers of all heads at all steps (.json).
 
     Raises:
-        InputError: for another ending, an option (there are none), or a place that cannot be
-            written.
+        InputError: for an option (there are none), or a place that cannot be written.
     """
     word = words(choose_language(lang))
-    if target.suffix.lower() not in (".html", ".json"):
-        raise InputError(f"save writes .html, .json, .svg, .png, .pdf; got {target.name!r}.")
     if options:
         raise InputError(f"{', '.join(options)}: is for other records; got what was watched.")
     check_writable(target, word)

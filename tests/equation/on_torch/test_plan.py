@@ -19,6 +19,8 @@ MISFITS = {
     "dropout by seed": {"dropout": 0.1, "seed": 1},
     "a bias": {"bias": SCALAR},
     "a bias by rule": {"bias": Alibi(2)},
+    "a scale that is not positive": {"scale": -1.0},
+    "a scale that is not positive, causal": {"scale": 0.0, "mask": Causal()},
     "a mask other than causal from the start": {"mask": Window(2, 2)},
     "a mask other than causal from the start, padding": {"mask": KeyPadding([True] * 7)},
 }

@@ -43,6 +43,11 @@ SHAPES = {
     "llama": LLAMA,
     "llama, grouped": LLAMA | {"num_kv_heads": 2},
     "llama, tied, biases": LLAMA | {"tied": True, "bias": True},
+    "llama, biases of attention": LLAMA | {"bias": True, "forward_bias": False},
+    "llama, biases of the feed-forward": LLAMA | {"forward_bias": True},
+    "llama, wide heads": LLAMA | {"head_size": 10, "num_kv_heads": 2},
+    "llama, narrow heads": LLAMA | {"head_size": 4},
+    "mistral, wide heads": LLAMA | {"window": 5, "head_size": 10},
     "llama, base": LLAMA | {"rotary_base": 500.0},
     "mistral": LLAMA | {"window": 5, "num_kv_heads": 1},
     "linear": LLAMA | {"rotary_scaling": LinearScaling(3.0)},
@@ -126,6 +131,41 @@ def test_their_directories_load_here(tmp_path, kind, shards):
         torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize("stored", ["the same", "another"])
+def test_scores_have_their_own_matrix_where_the_file_has_another(tmp_path, stored):
+    """transformers does not tie two matrices that differ, whatever config.json says."""
+    save_model(made(**LLAMA | {"tied": True}), tmp_path)
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    head = weights["model.embed_tokens.weight"].clone()
+    weights["lm_head.weight"] = head if stored == "the same" else torch.randn(head.shape)
+    save_file(weights, path, metadata={"format": "pt"})
+    theirs, ours = AutoModelForCausalLM.from_pretrained(tmp_path), load_model(tmp_path)
+    assert ours.config.tied == (stored == "the same")
+    with torch.no_grad():
+        torch.testing.assert_close(ours(IDS), theirs(IDS).logits, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_numbers_are_read_as_float32(tmp_path, dtype):
+    torch.manual_seed(4)
+    THEIRS["llama"]().to(dtype).save_pretrained(tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        ours = load_model(tmp_path)(IDS)
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs(IDS).logits, rtol=1e-5, atol=1e-4)
+
+
+def test_own_models_of_before_come_back(tmp_path):
+    """config.json had two fields less."""
+    save_model(model := made(feed_forward=None), tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    del settings["head_size"], settings["forward_bias"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert load_model(tmp_path).config == model.config
+
+
 def test_names_of_the_first_gpt2_checkpoints_are_known(tmp_path):
     save_model(model := made(), tmp_path)
     path = tmp_path / "model.safetensors"
@@ -186,6 +226,9 @@ def rewritten(folder, **changes):
         ({"activation_function": "relu"}, "activation_function = 'relu'"),
         ({"scale_attn_weights": False}, "scale_attn_weights = False"),
         ({"vocab_size": "many"}, "whole number"),
+        ({"layer_norm_epsilon": "tiny"}, "norm_epsilon must be at least 0"),
+        ({"resid_pdrop": "some"}, "dropout must be at least 0"),
+        ({"tie_word_embeddings": "no"}, "tied must be True or False; got 'no'"),
     ],
 )
 def test_a_directory_that_does_not_fit_says_where(tmp_path, changes, said):
@@ -219,6 +262,24 @@ def test_weights_that_end_too_soon_are_told(tmp_path, end):
     path.write_bytes(path.read_bytes()[:end])
     with pytest.raises(InputError, match="cannot be read"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("index", [
+    "{}", '{"weight_map": [1]}', '{"weight_map": {"a": 1}}', "[" * 99_999,
+    '{"weight_map": {"a": "b.safetensors"}}',
+])  # fmt: skip
+def test_a_broken_index_is_told(tmp_path, index):
+    save_model(made(), tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(InputError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "model.txt").write_text("a")
+    with pytest.raises(InputError, match=r"model\.txt is no model"):
+        load_model(tmp_path / "model.txt")
 
 
 def test_a_pickle_is_refused(tmp_path):

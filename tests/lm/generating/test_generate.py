@@ -181,6 +181,11 @@ def test_a_model_in_training_is_left_in_training():
         ({"repetition_penalty": 0}, "repetition_penalty must be above 0"),
         ({"stop": ["a", ""]}, "at least one character"),
         ({"prompt": "ñ"}, "not among the 100"),
+        ({"seed": 2**64}, "seed must be a whole number of at most 64 bits"),
+        ({"seed": -(2**63) - 1}, "at most 64 bits"),
+        ({"seed": 1.5}, "at most 64 bits; got 1.5"),
+        ({"top_p": "0.5"}, "top_p must be above 0 and at most 1; got '0.5'"),
+        ({"repetition_penalty": 1e-40}, "too far from 1"),
     ],
 )
 def test_wrong_use_is_told(options, said):
@@ -207,6 +212,19 @@ def test_a_tokenizer_of_another_model_is_told():
     larger = CharTokenizer("".join(map(chr, range(32, 32 + 200))))
     with pytest.raises(InputError, match=r"from 0 to 99; got 1\d\d\. Does the tokenizer belong"):
         generate(made(), "\xc0", tokenizer=larger)
+
+
+def test_weights_that_are_no_numbers_are_told():
+    model = made()
+    with torch.no_grad():
+        model.token_embedding.weight.fill_(float("nan"))
+    with pytest.raises(InputError, match="scores are no numbers"):
+        generate(model, "Hello")
+
+
+@pytest.mark.parametrize("seed", [2**64 - 1, -(2**63), 0])
+def test_seeds_of_64_bits(seed):
+    assert len(generate(made(), "Hello", max_tokens=3, seed=seed)) == 3
 
 
 def test_a_model_without_tokenizer_says_so():

@@ -2,8 +2,15 @@
 
 import pytest
 import torch
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from atento.lm.generating.sampling import Sampling
+from atento.lm.generating.sampling import Sampling, _penalised
 
 CHANCES = torch.tensor([[0.4, 0.3, 0.15, 0.1, 0.05]])
 
@@ -52,3 +59,28 @@ def test_draws_follow_the_chances():
     squared = CHANCES[0] ** 2 / (CHANCES**2).sum()
     shares = torch.bincount(drawn, minlength=5) / 20_000
     torch.testing.assert_close(shares, squared, rtol=0, atol=0.015)
+
+
+def test_the_coldest_temperature_takes_the_likeliest():
+    scores = torch.tensor([[3e3, 2.9e3, -5.0]])
+    for temperature in (1e-30, 1e-45):
+        generator = torch.Generator().manual_seed(0)
+        options = {"temperature": temperature, "top_k": 2, "top_p": 0.9, "min_p": 0.1}
+        assert Sampling(**options).choose(scores, [[]], generator).tolist() == [0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_stays_is_what_theirs_leave(seed):
+    """Against transformers' processors, in float64, with ties."""
+    random = torch.Generator().manual_seed(seed)
+    scores = (4 * torch.randn(3, 37, generator=random, dtype=torch.float64)).mul(4).round() / 4
+    past = torch.randint(37, (3, 9), generator=random)
+    expected = scores.clone()
+    for step in (
+        RepetitionPenaltyLogitsProcessor(1.3), TemperatureLogitsWarper(0.7), TopKLogitsWarper(20),
+        TopPLogitsWarper(0.95), MinPLogitsWarper(0.02),
+    ):  # fmt: skip
+        expected = step(past, expected)
+    found = Sampling(0.7, 20, 0.95, 0.02, 1.3).kept(_penalised(scores, past.tolist(), 1.3) / 0.7)
+    assert torch.equal(torch.isinf(found), torch.isinf(expected))
+    torch.testing.assert_close(found.softmax(-1), expected.softmax(-1), rtol=1e-12, atol=0)

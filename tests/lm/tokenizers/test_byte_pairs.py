@@ -59,7 +59,7 @@ def test_the_file_brings_it_back_and_transformers_reads_it(tokenizer, tmp_path):
         (lambda t: t.encode("a\ud800"), "lone surrogate at place 1"),
         (lambda t: t.encode(b"a"), "takes texts; got bytes"),
         (lambda t: t.decode([10**6]), "got 1000000"),
-        (lambda t: t.train([TEXT], vocabulary_size=200), "at least 257; got 200"),
+        (lambda t: t.train([TEXT], vocabulary_size=200), "a whole number from 257 on; got 200"),
         (lambda t: t.train([5]), "takes texts; got int"),
         (lambda t: t.from_json("{}"), "cannot be read"),
     ],

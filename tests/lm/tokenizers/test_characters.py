@@ -91,3 +91,9 @@ def test_a_file_of_words_or_with_gaps_is_not_of_characters(tmp_path):
 def test_no_tokenizer_there(tmp_path):
     with pytest.raises(InputError, match="no tokenizer at"):
         load_tokenizer(tmp_path)
+
+
+def test_what_stands_for_others_is_added_where_the_text_lacks_it():
+    tokenizer = CharTokenizer.from_text("abc", unknown="?")
+    assert tokenizer.characters == "?abc"
+    assert tokenizer.decode(tokenizer.encode("aé")) == "a?"

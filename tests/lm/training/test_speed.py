@@ -1,10 +1,8 @@
 """What is decided for a machine, and kept by the run: bfloat16, the compiler, TensorBoard."""
 
-import sys
-from types import ModuleType
-
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from atento import InputError
 from atento.lm.training import board as board_module
@@ -79,33 +77,49 @@ def test_compiled_steps_are_the_same(small, monkeypatch):
     assert losses(run) == pytest.approx(losses(plain), abs=1e-5)
 
 
-def test_tensorboard_gets_the_log(small, monkeypatch):
-    """By a module that stands in for it: TensorBoard is not installed with the tests."""
-    written = []
+def shown(folder):
+    """What TensorBoard itself reads: (step, number) by name."""
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    return {
+        name: [(one.step, one.value) for one in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
 
-    class SummaryWriter:
-        def __init__(self, folder, purge_step):
-            written.append(("begin", folder, purge_step))
 
-        def add_scalar(self, name, value, step):
-            written.append((name, value, step))
+def logged(run):
+    """The same by our own log, in TensorBoard's float32."""
+    return {
+        name: [
+            (row["step"], pytest.approx(row[name], rel=1e-6))
+            for row in run.log
+            if row[name] is not None
+        ]
+        for name in board_module.SHOWN
+    }
 
-        def close(self):
-            written.append(("end",))
 
-    stand_in = ModuleType("torch.utils.tensorboard")
-    stand_in.SummaryWriter = SummaryWriter
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", stand_in)
-    monkeypatch.setattr(board_module, "find_spec", lambda name: name == "tensorboard")
-    run = small(steps=8, evaluate_every=4)
-    assert written[0] == ("begin", str(run.folder / "tensorboard"), None)
-    assert written[-1] == ("end",)
-    for name in ("loss", "validation", "learning_rate"):
-        expected = [(name, row[name], row["step"]) for row in run.log if row[name] is not None]
-        assert [one for one in written if one[0] == name] == expected
-    written.clear()
-    small(corpus=None, config=None, steps=8, evaluate_every=4, resume=True)
-    assert written == [("begin", str(run.folder / "tensorboard"), 9), ("end",)]
+def test_tensorboard_reads_the_log(small):
+    run = small(steps=20, evaluate_every=10)
+    assert shown(run.folder) == logged(run)
+    assert [step for step, _ in shown(run.folder)["loss"]] == list(range(1, 21))
+
+
+def test_tensorboard_forgets_the_steps_that_are_made_anew(small, monkeypatch):
+    step = loop_module.Loop._step
+
+    def until(self):
+        if self.state["step"] == 7:
+            self.board.close()  # as if its rows had come to the disk before it was killed
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(loop_module.Loop, "_step", until)
+    with pytest.raises(KeyboardInterrupt):
+        small()
+    monkeypatch.undo()
+    run = small(corpus=None, config=None, resume=True)
+    assert [step for step, _ in shown(run.folder)["loss"]] == list(range(1, 13))
+    assert shown(run.folder) == logged(run)
 
 
 def test_without_tensorboard_there_is_no_board(tmp_path, monkeypatch):

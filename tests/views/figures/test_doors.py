@@ -47,6 +47,7 @@ HOSTILE = [
     "x" * 10_000,
 ]
 SVG = "{http://www.w3.org/2000/svg}"
+DUBLIN = "{http://purl.org/dc/elements/1.1/}"
 DRAWN = [
     "svg",
     "title",
@@ -319,6 +320,24 @@ def test_save_refuses_before_any_work(mini, tmp_path, monkeypatch):
     with pytest.raises(atento.InputError, match="does not exist"):
         atento.save(mini, tmp_path / "nowhere" / "a.svg")
     assert [path.name for path in tmp_path.iterdir()] == ["old.svg"]
+
+
+@pytest.mark.parametrize("ending", [".svg", ".png", ".pdf"])
+def test_files_carry_what_they_show_in_words(mini, tmp_path, ending):
+    path = tmp_path / f"map{ending}"
+    atento.save(mini, path, kind="map", lang="es")
+    told = atento.plot(mini, "map", lang="es").figure.description
+    assert "«" in told
+    if ending == ".svg":
+        (found,) = ET.parse(path).iter(f"{DUBLIN}description")  # noqa: S314 - our own
+        assert found.text == told
+    elif ending == ".png":
+        from PIL import Image
+
+        assert Image.open(path).text["Description"] == told
+    else:
+        assert b"/Subject (\xfe\xff" in path.read_bytes()
+        assert told.encode("utf-16-be")[2:40] in path.read_bytes().replace(b"\\", b"")
 
 
 def test_without_matplotlib_it_says_how_to_get_it(mini, tmp_path, monkeypatch):

@@ -39,9 +39,11 @@ class FakeKernel:
     """What a cell sent to the notebook."""
 
     bundles: list[dict[str, str]] = field(default_factory=list)
+    metadata: list[dict[str, dict[str, str]]] = field(default_factory=list)
 
-    def publish(self, data: dict[str, str]) -> None:
+    def publish(self, data: dict[str, str], metadata: dict[str, dict[str, str]]) -> None:
         self.bundles.append(data)
+        self.metadata.append(metadata)
 
 
 def _ipython(monkeypatch: pytest.MonkeyPatch, shell: Any) -> None:

@@ -141,7 +141,7 @@ def test_a_survey_is_its_curves():
     bundle = mime_bundle(found, lang="en")
     assert Tags(bundle["text/html"]).names() == ["div", "img"]
     assert is_png(bundle["image/png"])
-    assert bundle["text/plain"] == repr(found)
+    assert bundle["text/plain"].splitlines()[-2:] == ["head  entropy", "   0     1.59"]
 
 
 def test_without_matplotlib_there_is_the_page_alone(trace, monkeypatch):
@@ -208,13 +208,16 @@ def test_show_prints_in_ipythons_terminal(trace, ipython_terminal, capsys):
     atento.show(trace, lang="en")
     assert "weights = softmax(scaled)" in capsys.readouterr().out
     assert cell_bundle(trace) is None
+    assert atento.plot(trace, head=0)._repr_mimebundle_() is None
 
 
 def test_show_in_marimo_is_html_and_no_second_tab(trace, marimo, capsys):
     atento.show(trace, lang="en")
     (html,) = marimo
     assert Tags(html).names() == ["div", "iframe", "style", "img"]
-    assert list(cell_bundle(trace)) == ["text/html", "text/plain"]
+    data, metadata = cell_bundle(trace)
+    assert list(data) == ["text/html", "text/plain"]
+    assert metadata == {}
     atento.show(atento.survey(*np.ones((3, 4, 2)), statistics=["entropy"]))
     assert Tags(marimo[1]).names() == ["div", "img"]
     assert capsys.readouterr().out == ""
@@ -249,8 +252,47 @@ def test_every_record_shows_itself_as_the_last_line_of_a_cell(trace, make, kerne
     for record in records:
         data, metadata = DisplayFormatter().format(record)
         assert {"text/html", "image/png", "text/plain"} == set(data)
-        assert metadata == {}
+        assert metadata == {"image/png": {"alt": record.plot().figure.description}}
         assert data == mime_bundle(record)
+
+
+def test_pictures_are_told_in_words_to_those_who_do_not_see_them(trace, kernel):
+    """Where nbconvert looks, and in the HTML."""
+    for lang, said in (("en", "5 × 5 (query × key)"), ("es", "5 × 5 (consulta × clave)")):
+        atento.show(trace, lang=lang)
+        told = kernel.metadata[-1]["image/png"]["alt"]
+        assert said in told
+        assert Tags(kernel.bundles[-1]["text/html"]).first("img")["alt"].endswith(" " + told)
+
+
+@pytest.mark.parametrize("what", ["axes", "figure"])
+def test_a_figure_shows_itself_as_the_last_line_of_a_cell(trace, kernel, what):
+    axes = atento.plot(trace, head=1, lang="es")
+    shown = axes if what == "axes" else axes.figure
+    data, metadata = DisplayFormatter().format(shown)
+    assert is_png(data["image/png"])
+    assert data["text/plain"] == repr(shown)
+    assert metadata == {"image/png": {"alt": axes.figure.description}}
+
+
+def test_what_is_left_in_no_figure_shows_its_repr(trace, kernel):
+    axes = atento.plot(trace, head=1)
+    figure = axes.figure
+    figure.clear()
+    for shown in (axes, figure):
+        assert shown._repr_mimebundle_() is None
+        data, _ = DisplayFormatter().format(shown)
+        assert data == {"text/plain": repr(shown)}
+
+
+def test_axes_of_the_user_are_theirs(trace, kernel):
+    """pyplot shows its own figures, and would show them twice."""
+    from matplotlib.figure import Figure
+
+    given = Figure().add_subplot()
+    assert atento.plot(trace, ax=given, head=0) is given
+    data, _ = DisplayFormatter().format(given)
+    assert list(data) == ["text/plain"]
 
 
 def test_what_cannot_be_drawn_shows_its_repr(kernel):

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from atento.views.page_bundle import asset, bundle, modules
+from atento.views.page_bundle import asset, bundle, joined, modules, without_comments
 from atento.views.page_shell import page_words
 
 ENTRIES = ("main.js", "recording-main.js", "tile-worker.js", "live-main.js", "watch-main.js")
@@ -68,20 +68,25 @@ def test_imports_name_what_the_other_file_exports():
                 assert uses > 1, f"{script} imports {name} and does not use it"
 
 
-def test_the_page_itself_is_small():
-    files_of_the_page = (bundle("main.js"), asset("page.css"), asset("page.html"))
-    assert sum(len(text.encode()) for text in files_of_the_page) <= 100_000
+def carried(entries, styles):
+    """The bytes of what pages have of these scripts and style sheets, each module once."""
+    scripts = {name for entry in entries for name in modules(entry)}
+    texts = [*map(joined, scripts), *map(without_comments, map(asset, (*styles, "page.html")))]
+    return sum(len(text.encode()) for text in texts)
 
 
-def test_the_page_of_a_recording_itself_is_small():
-    scripts = {name for entry in ENTRIES[1:3] for name in modules(entry)}
-    own = (*scripts, "page.css", "recording.css", "page.html")
-    assert sum(len(asset(name).encode()) for name in own) <= 150_000
-
-
-def test_the_page_of_a_watched_training_itself_is_small():
-    files_of_the_page = (bundle("watch-main.js"), *map(asset, (*STYLES[:2], "watch.css")))
-    assert sum(len(text.encode()) for text in files_of_the_page) <= 70_000
+@pytest.mark.parametrize(
+    ("entries", "styles", "most"),
+    [
+        (ENTRIES[:1], STYLES[:1], 75_000),
+        (ENTRIES[1:3], STYLES[:2], 125_000),
+        (ENTRIES[2:4], STYLES[:3], 145_000),
+        (ENTRIES[4:], (*STYLES[:2], STYLES[3]), 60_000),
+    ],
+    ids=["explanation", "recording", "live", "watched"],
+)
+def test_each_page_itself_is_small(entries, styles, most):
+    assert carried(entries, styles) <= most
 
 
 def test_both_languages_say_the_same_things():

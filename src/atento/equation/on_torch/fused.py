@@ -24,7 +24,7 @@ def fuse(request: Request, with_lse: bool) -> Computed:
     lifted = query.ndim == 2
     if lifted:
         query, key, value = query[None], key[None], value[None]
-    causal = is_causal(request.mask)
+    causal = is_causal(request.mask, request.scale)
     grouped = query.shape[-3] != key.shape[-3]
     output = scaled_dot_product_attention(
         query, key, value, is_causal=causal, scale=request.scale, enable_gqa=grouped

@@ -19,9 +19,12 @@ FEW, SHORT, MANY = 2**21, 2**16, 2**25
 at most SHORT, the whole formula is faster than blocks, up to a hundred times (EXPERIMENTS.md)."""
 
 
-def is_causal(mask: Mask | None) -> bool:
-    """Whether this bound mask is the one that torch's ``is_causal`` stands for: j <= i."""
-    return isinstance(mask, Band) and (mask.first, mask.last) == (None, 0)
+def is_causal(mask: Mask | None, scale: float) -> bool:
+    """Whether torch's ``is_causal`` stands for this bound mask: j <= i, and a positive scale.
+
+    On the CPU torch hides keys by −∞ before it multiplies by the scale: 0 makes it NaN, −1 +∞.
+    """
+    return isinstance(mask, Band) and (mask.first, mask.last) == (None, 0) and scale > 0
 
 
 def hides_nothing(request: Request) -> bool:
@@ -90,7 +93,9 @@ def _misfit(request: Request) -> str | None:
         found = "dropout by seed"
     elif request.bias is not None:
         found = "a bias"
-    elif not (is_causal(request.mask) or hides_nothing(request)):
+    elif request.scale <= 0:
+        found = "a scale that is not positive"
+    elif not (is_causal(request.mask, request.scale) or hides_nothing(request)):
         found = "a mask other than causal from the start"
     elif request.value.shape[-1] != request.query.shape[-1]:
         found = "values of another size than queries"

@@ -229,7 +229,7 @@ def _forward_by_kernel(
     talls = list(blocks(lengths[0], HIGH))
     shares = _shares(query.shape[0], key.shape[1], -(-2 * threads // len(talls)))
     run_all(
-        partial(attend, n, shared, _row_pieces(part, tall, lengths[1], bias))
+        partial(attend, n, shared, _row_pieces(request, part, tall, bias))
         for tall in talls
         for n, shared in shares
     )
@@ -366,7 +366,7 @@ def _backward_by_kernel(
         for way in range(ways):
             # Early and late queries in turn: under a causal mask the late ones see more.
             some = [*talls[way :: 2 * ways], *talls[2 * ways - 1 - way :: 2 * ways]]
-            own = chain.from_iterable(_row_pieces(part, t, lengths[1], bias) for t in some)
+            own = chain.from_iterable(_row_pieces(request, part, t, bias) for t in some)
             tasks.append(partial(differentiate, n, shared, own))
     for n, shared, of_key, of_value in share_out(tasks):
         grads[1][n, shared] += of_key
@@ -378,19 +378,22 @@ def _whole(request: Request, bias: BiasTiles | None) -> tuple[Part, Piece] | Non
     causal = request.mask is not None
     if isinstance(bias, DistanceTiles) or (causal and bias is not None):
         return None
-    if causal and not is_causal(request.mask):
+    if causal and not is_causal(request.mask, request.scale):
         return None
     Tq, Tk = request.weights_shape[-2:]
     return next(parts(request)), Piece(range(Tq), range(Tk), None, causal)
 
 
-def _row_pieces(part: Part, tall: range, keys: int, bias: BiasTiles | None) -> Iterator[Piece]:
+def _row_pieces(
+    request: Request, part: Part, tall: range, bias: BiasTiles | None
+) -> Iterator[Piece]:
     """The rectangles of some queries, those of the same queries one after the other."""
+    keys = request.weights_shape[-1]
     if isinstance(bias, DistanceTiles):
         for rows in blocks_of(tall, LOW):
             for piece in pieces(part.mask, rows, keys, LOW):
                 yield from piece.cut(MADE)
-    elif bias is None and is_causal(part.mask):
+    elif bias is None and is_causal(part.mask, request.scale):
         if tall.start:
             yield Piece(tall, range(min(tall.start, keys)), None)
         if tall.start < keys:

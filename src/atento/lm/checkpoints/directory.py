@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ INDEX = "model.safetensors.index.json"
 
 FAMILIES: tuple[Family, ...] = (GPT2(), Llama(), Mistral(), Own())
 """The first that computes a Transformer names its weights."""
+
+HEAD = "lm_head.weight"
+EMBEDDING = ("token_embedding.weight",)
+
+UNREAD = (
+    *(OSError, SafetensorError, ValueError, RecursionError),
+    *(KeyError, AttributeError, TypeError),
+)
+"""What files that are damaged, or of another form, may raise."""
 
 SHOWN = 6
 """Names that a message lists."""
@@ -97,7 +107,12 @@ def save_model(model: Transformer, folder: str | Path, tokenizer: Any = None) ->
             write_whole(folder / "tokenizer_config.json", [_json(kind)])
         write_whole(folder / CONFIG, [_json(settings)])
     except OSError as error:
-        raise InputError(f"save_model: {folder} cannot be written: {error.strerror}.") from None
+        raise InputError(
+            f"save_model: {folder} cannot be written: {error.strerror}.",
+            name="lm_unwritten",
+            folder=folder,
+            why=error.strerror,
+        ) from None
 
 
 def load_model(folder: str | Path) -> Transformer:
@@ -139,10 +154,17 @@ def load_model(folder: str | Path) -> Transformer:
     try:
         config = family.config(settings)
     except (KeyError, TypeError) as error:
-        raise InputError(f"load_model: {folder / CONFIG} lacks what is needed: {error}.") from None
+        raise InputError(
+            f"load_model: {folder / CONFIG} lacks what is needed: {error}.",
+            name="lm_config_lacks",
+            path=folder / CONFIG,
+            what=error,
+        ) from None
+    stored = _weights(folder)
+    config = _as_stored(family, config, stored)
     with torch.device("meta"):
         model = Transformer(config)
-    state = _ours(family, config, _weights(folder), model)
+    state = _ours(family, config, stored, model)
     model.load_state_dict(state, assign=True)
     model.requires_grad_(requires_grad=True)
     if (folder / TOKENIZER).exists():
@@ -155,13 +177,25 @@ def _theirs(family: Family, name: str, ours: list[Tensor]) -> Tensor:
     return (weight.mT if family.turned(name) else weight).detach().cpu().contiguous()
 
 
+def _as_stored(
+    family: Family, config: TransformerConfig, stored: Mapping[str, Tensor]
+) -> TransformerConfig:
+    """Untied where the file has another matrix for the scores; so transformers reads it."""
+    head, names = stored.get(HEAD), family.names(config)
+    if head is None or not config.tied:
+        return config
+    embeddings = (stored[n] for n in stored if names.get(family.known(n) or "") == EMBEDDING)
+    same = all(head.shape == one.shape and torch.equal(head, one) for one in embeddings)
+    return config if same else replace(config, tied=False)
+
+
 def _ours(
     family: Family, config: TransformerConfig, stored: Mapping[str, Tensor], model: Transformer
 ) -> dict[str, Tensor]:
     """Their weights under our names, all of them, and no others."""
     wanted = family.names(config)
     found = {known: name for name in stored if (known := family.known(name)) is not None}
-    tied = {"lm_head.weight"} if config.tied else set()
+    tied = {HEAD} if config.tied else set()
     missing = [name for name in wanted if name not in found]
     extra = [found[name] for name in found if name not in wanted and name not in tied]
     if missing or extra:
@@ -181,10 +215,15 @@ def _ours(
         sizes = [shapes[name][0] for name in ours]
         expected = (sum(sizes), *shapes[ours[0]][1:])
         if tuple(weight.shape) != expected:
+            came = tuple(stored[found[theirs]].shape)
+            wanted_shape = expected[::-1] if family.turned(theirs) else expected
             raise InputError(
-                f"load_model: {found[theirs]} has shape {tuple(stored[found[theirs]].shape)}; by "
-                f"config.json it would be "
-                f"{expected[::-1] if family.turned(theirs) else expected}."
+                f"load_model: {found[theirs]} has shape {came}; by config.json it would be "
+                f"{wanted_shape}.",
+                name="lm_weights_shape",
+                weight=found[theirs],
+                came=came,
+                expected=wanted_shape,
             )
         parts = torch.split(weight, sizes)
         whole = (
@@ -198,7 +237,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     try:
         settings = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         what = "there is no such folder" if not folder.exists() else f"it has no {CONFIG}"
         raise InputError(
             f"load_model: {folder} is no model: {what}. Give the folder that save_model, training "
@@ -207,9 +246,16 @@ def _settings(folder: Path) -> dict[str, Any]:
             folder=folder,
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"load_model: {path} cannot be read: {error}.") from None
+        raise InputError(
+            f"load_model: {path} cannot be read: {error}.", name="lm_unread", path=path, why=error
+        ) from None
     if not isinstance(settings, dict):
-        raise InputError(f"load_model: {path} is no configuration: it must be a JSON object.")
+        raise InputError(
+            f"load_model: {path} is no configuration: it must be a JSON object.",
+            name="lm_config_lacks",
+            path=path,
+            what="a JSON object",
+        )
     return settings
 
 
@@ -223,7 +269,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
             parts = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
             files = sorted({Path(name).name for name in parts.values()})
             return {n: t for file in files for n, t in load_file(folder / file).items()}
-    except (OSError, SafetensorError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except UNREAD as error:
         raise InputError(
             f"load_model: the weights in {folder} cannot be read: {error}.",
             name="lm_weights_unread",

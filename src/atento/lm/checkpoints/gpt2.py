@@ -26,6 +26,8 @@ class GPT2:
             "window": None,
             "bias": True,
             "kv_heads": config.num_heads,
+            "head_dim": config.d_model // config.num_heads,
+            "has_forward_bias": True,
         }
         return others(config, wanted)
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from atento._errors import InputError
 from atento.lm.checkpoints.family import expect, others
 from atento.lm.config import TransformerConfig
 from atento.nn.convert.rotary_settings import rotary_of, rotary_settings
@@ -54,7 +53,7 @@ class Llama:
             "rms_norm_eps": config.norm_epsilon,
             "rope_parameters": rotary_settings(rotary),
             "attention_bias": config.bias,
-            "mlp_bias": config.bias,
+            "mlp_bias": config.has_forward_bias,
             "attention_dropout": config.dropout,
             "tie_word_embeddings": config.tied,
         }
@@ -64,13 +63,7 @@ class Llama:
         expect(settings, "hidden_act", "silu")
         d_model, heads = settings["hidden_size"], settings["num_attention_heads"]
         head_dim = settings.get("head_dim") or d_model // heads
-        if head_dim * heads != d_model:
-            raise InputError(
-                f"load_model: this config.json has heads of {head_dim} features, {heads} of them, "
-                f"in a model of {d_model}; here heads are slices of the model."
-            )
-        bias = settings.get("attention_bias", False)
-        expect(settings, "mlp_bias", bias)
+        bias, forward_bias = (settings.get(name, False) for name in ("attention_bias", "mlp_bias"))
         rotary = rotary_of("load_model", _entries(settings), head_dim)
         return TransformerConfig(
             vocabulary_size=settings["vocab_size"],
@@ -87,6 +80,8 @@ class Llama:
             norm_epsilon=settings.get("rms_norm_eps", 1e-6),
             feed_forward="swiglu",
             bias=bias,
+            forward_bias=None if forward_bias == bias else forward_bias,
+            head_size=None if head_dim * heads == d_model else head_dim,
             tied=settings.get("tie_word_embeddings", False),
             dropout=settings.get("attention_dropout", 0.0),
         )
@@ -98,7 +93,8 @@ class Llama:
         }
         for number in range(config.num_layers):
             for theirs, ours in PARTS.items():
-                kinds = ("weight",) if "norm" in ours or not config.bias else ("weight", "bias")
+                biased = config.has_forward_bias if "mlp" in theirs else config.bias
+                kinds = ("weight", "bias") if biased and "norm" not in ours else ("weight",)
                 for kind in kinds:
                     name = f"model.layers.{number}.{theirs}.{kind}"
                     found[name] = (f"blocks.{number}.{ours}.{kind}",)
@@ -123,7 +119,13 @@ class Mistral(Llama):
 
     def lacks(self, config: TransformerConfig) -> list[str]:
         """As `Family.lacks`."""
-        wanted = {"position": "rotary", "norm": "rms", "feed_forward": "swiglu", "bias": False}
+        wanted = {
+            "position": "rotary",
+            "norm": "rms",
+            "feed_forward": "swiglu",
+            "bias": False,
+            "has_forward_bias": False,
+        }
         return others(config, wanted) + _dynamic(config)
 
     def settings(self, config: TransformerConfig) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from atento.lm.config import TransformerConfig
 
 __all__ = ["Own"]
 
+SINCE = {"head_size", "forward_bias"}
+"""Fields that the first config.json files did not have: None."""
+
 
 class Own:
     """A Transformer under the names of its own ``state_dict``; transformers does not load it."""
@@ -25,8 +28,9 @@ class Own:
 
     def config(self, settings: Mapping[str, Any]) -> TransformerConfig:
         """As `Family.config`."""
-        fields = TransformerConfig.__dataclass_fields__
-        return TransformerConfig(**{name: settings[name] for name in fields})
+        fields = TransformerConfig.__dataclass_fields__.keys() - SINCE
+        later: dict[str, Any] = {name: settings.get(name) for name in SINCE}
+        return TransformerConfig(**{name: settings[name] for name in fields}, **later)
 
     def names(self, config: TransformerConfig) -> dict[str, tuple[str, ...]]:
         """As `Family.names`."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from atento.equation import front
+from atento.lm.generating.drafts import DraftingStepper, Drafts
 from atento.lm.generating.sampling import Sampling
 from atento.lm.generating.stepping import Stepper
 from atento.lm.plain import is_plain
@@ -40,23 +41,25 @@ def decoded(
     even = len(set(map(len, rows))) == 1
     context = model.config.context
     begun = 0  # rows are read from here on
-    stepper = None
+    stepper: Stepper | DraftingStepper | None = None
+    drafts = Drafts()
     caches = model.new_caches() if cached else None
     read = 0
     while True:
         longest = max(map(len, rows))
         anew = longest - begun > context
         if anew:
-            begun = longest - context // 2
+            begun = longest - max(1, context // 2)
         if anew or (stepper is not None and front.watcher is not None):
             stepper, read = None, 0
             caches = model.new_caches() if cached else None
         if stepper is not None:
-            scores = stepper.step([row[-1] for row in rows])
+            scores = stepper.step(rows)
         else:
             scores = _read(model, rows, begun, read if cached else 0, caches)
             if caches is not None and even and is_plain(model):
                 stepper = Stepper(model, caches)
+                stepper = DraftingStepper(stepper, drafts) if len(rows) == 1 else stepper
         read = longest - begun
         tokens = sampling.choose(scores, rows, generator).tolist()
         for row, token in zip(rows, tokens, strict=True):

@@ -77,9 +77,13 @@ def generate(
         raise InputError("generate: stream=True writes one text; got several prompts.")
     whole = isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
     within("max_tokens", max_tokens, whole and max_tokens >= 1, "a whole number ≥ 1")
+    whole = isinstance(seed, int) and not isinstance(seed, bool) and -(2**63) <= seed < 2**64
+    within("seed", seed, seed is None or whole, "a whole number of at most 64 bits")
     stops = (stop,) if isinstance(stop, str) else tuple(stop)
     if any(not isinstance(one, str) or not one for one in stops):
-        raise InputError("generate: stop must be texts of at least one character.")
+        raise InputError(
+            "generate: stop must be texts of at least one character.", name="lm_stop_empty"
+        )
     prompts = [_ids(model, tokenizer, one) for one in (prompt if several else [prompt])]
     if not prompts:
         return []

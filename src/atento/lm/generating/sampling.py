@@ -6,9 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from atento.lm.setting import within
+from atento._errors import InputError
+from atento.lm.setting import number, within
 
 __all__ = ["Sampling"]
+
+COLD = 1e-3
+"""A temperature by which scores may be divided to more than float32 holds: the largest becomes 0
+before, which changes no chance."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,15 @@ class Sampling:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        within("temperature", self.temperature, 0 <= self.temperature < float("inf"), "≥ 0")
+        heat, top_p, min_p = self.temperature, self.top_p, self.min_p
+        within("temperature", heat, number(heat) and 0 <= heat < float("inf"), "≥ 0")
         whole = isinstance(self.top_k, int) and not isinstance(self.top_k, bool)
         within("top_k", self.top_k, whole and self.top_k >= 0, "a whole number ≥ 0 (0: all)")
-        within("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1")
-        within("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 to 1")
+        within("top_p", top_p, number(top_p) and 0 < top_p <= 1, "above 0 and at most 1")
+        within("min_p", min_p, number(min_p) and 0 <= min_p <= 1, "from 0 to 1")
         penalty = self.repetition_penalty
-        within("repetition_penalty", penalty, 0 < penalty < float("inf"), "above 0")
+        fits = number(penalty) and 0 < penalty < float("inf")
+        within("repetition_penalty", penalty, fits, "above 0")
 
     def choose(
         self, scores: Tensor, past: Sequence[Sequence[int]], generator: torch.Generator | None
@@ -60,8 +67,20 @@ class Sampling:
             scores = _penalised(scores, past, self.repetition_penalty)
         if self.temperature == 0:
             return scores.argmax(-1)
+        if self.temperature < COLD:
+            scores = scores - scores.amax(-1, keepdim=True)
         chances = self.kept(scores / self.temperature).softmax(-1)
-        return torch.multinomial(chances, 1, generator=generator)[:, 0]
+        try:
+            return torch.multinomial(chances, 1, generator=generator)[:, 0]
+        except RuntimeError:
+            if bool(torch.isfinite(chances).all()):
+                raise
+            raise InputError(
+                "the model's scores are no numbers: its weights are damaged, or repetition_penalty "
+                f"({self.repetition_penalty}) is too far from 1.",
+                name="lm_scores",
+                penalty=self.repetition_penalty,
+            ) from None
 
     def kept(self, scores: Tensor) -> Tensor:
         """The scores (batch, vocabulary) with −∞ for tokens that top_k, top_p or min_p drop."""

@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 __all__ = ["TextStream"]
 
 BROKEN = "\ufffd"
-MOST_BYTES = 4
-"""A character of UTF-8 has at most so many; what is still broken then stays so."""
+HELD = 3
+"""A character of UTF-8 has at most four bytes: so many broken ones may yet become one."""
+
+LONG = 32
+"""Tokens without a whole character at their end: such a text is no text, and older ones go."""
 
 
 class TextStream:
@@ -30,8 +33,10 @@ class TextStream:
         self.decode = decode
         self.stop = tuple(stop)
         self.stopped = False
-        self._before = list(past[-MOST_BYTES:])
+        # both begin where a character does: some tokenizers break all bytes of a run for one
+        self._before = list(past)
         self._ids: list[int] = []
+        self._sure = 0  # characters of the ids that have been told
         self._held = ""
 
     def push(self, token: int) -> str:
@@ -40,16 +45,23 @@ class TextStream:
             return ""
         self._ids.append(token)
         text = self._text()
-        if text.endswith(BROKEN) and len(self._ids) < MOST_BYTES:
-            return ""
-        self._before, self._ids = [*self._before, *self._ids][-MOST_BYTES:], []
-        return self._told(self._held + text)
+        broken = len(text) - len(text.rstrip(BROKEN))
+        if len(self._ids) > HELD:
+            broken = min(broken, HELD)
+        new = text[self._sure : len(text) - broken]
+        self._sure += len(new)
+        if not text.endswith(BROKEN):
+            self._before, self._ids, self._sure = self._ids, [], 0
+        elif len(self._ids) > LONG:
+            self._before, self._ids = [], self._ids[-LONG // 2 :]
+            self._sure = len(self._text()) - broken
+        return self._told(self._held + new)
 
     def end(self) -> str:
         """What was held back."""
         if self.stopped:
             return ""
-        text = self._held + (self._text() if self._ids else "")
+        text = self._held + (self._text()[self._sure :] if self._ids else "")
         self._ids, self._held = [], ""
         return text
 

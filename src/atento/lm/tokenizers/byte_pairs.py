@@ -62,10 +62,14 @@ class BPETokenizer:
         named = list(specials)
         if isinstance(texts, str):
             texts = [texts]
-        if vocabulary_size < BYTES + len(named):
+        least = BYTES + len(named)
+        if type(vocabulary_size) is not int or vocabulary_size < least:
             raise InputError(
                 f"BPETokenizer: there are {BYTES} bytes and {len(named)} special tokens: "
-                f"vocabulary_size must be at least {BYTES + len(named)}; got {vocabulary_size}."
+                f"vocabulary_size must be a whole number from {least} on; got {vocabulary_size!r}.",
+                name="lm_vocabulary",
+                least=least,
+                came=repr(vocabulary_size),
             )
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -147,6 +151,8 @@ def _whole(text: Any) -> str:
         raise InputError(
             f"BPETokenizer: the text has a lone surrogate at place {error.start}, which UTF-8 "
             "cannot write. Take it out, or replace it: "
-            "text.encode('utf-8', 'replace').decode()."
+            "text.encode('utf-8', 'replace').decode().",
+            name="lm_surrogate",
+            place=error.start,
         ) from None
     return text

@@ -37,7 +37,21 @@ def load_tokenizer(path: str | Path) -> CharTokenizer | BPETokenizer:
         if kinds == ("WordLevel", "Fuse"):
             return CharTokenizer.from_json(stored)
     except FileNotFoundError:
-        raise InputError(f"there is no tokenizer at {path}.") from None
+        raise InputError(
+            f"there is no tokenizer at {path}: give a tokenizer.json, or the folder that it is in.",
+            name="lm_tokenizer_missing",
+            path=path,
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no tokenizer.json: {error}.") from None
-    return BPETokenizer.from_json(text)
+        raise _unread(path, error) from None
+    try:
+        return BPETokenizer.from_json(text)
+    except InputError as error:
+        raise _unread(path, error) from None
+
+
+def _unread(path: Path, why: Exception) -> InputError:
+    said = str(why).rstrip(".")
+    return InputError(
+        f"{path} is no tokenizer.json: {said}.", name="lm_tokenizer_unread", path=path, why=said
+    )

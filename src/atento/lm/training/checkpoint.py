@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from atento._errors import InputError
 from atento.lm.checkpoints import save_model
+from atento.lm.setting import number
 from atento.lm.training.shards import like, whole
 from atento.lm.transformer import Transformer
 
@@ -22,6 +22,7 @@ __all__ = ["FORMAT", "kept_checkpoints", "moments_of", "read_checkpoint", "write
 FORMAT = "atento.training/1"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "training.json"
+ASIDE = ".aside-"
 
 
 def write_checkpoint(
@@ -44,12 +45,16 @@ def write_checkpoint(
         the new checkpoint's folder.
 
     Raises:
-        OSError: the system refused, for want of room perhaps; the others stay as they were.
+        OSError, InputError: the system refused, for want of room perhaps; the others stay as they
+            were.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{ASIDE}*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     target = folder / f"step-{progress['step']:08d}"
-    aside = Path(tempfile.mkdtemp(prefix=".aside-", dir=folder))
+    aside = folder / f"{ASIDE}{target.name}"
     try:
+        aside.mkdir()
         save_model(model, aside)
         save_file(moments | {"random": torch.get_rng_state()}, aside / OPTIMIZER)
         state = {"format": FORMAT, **progress}
@@ -58,8 +63,11 @@ def write_checkpoint(
         if target.exists():
             shutil.rmtree(target)
         aside.rename(target)
-    except BaseException:  # an interrupt, too
+        _sync(folder)  # its name, before the oldest goes
+    except BaseException as error:  # an interrupt, too
         shutil.rmtree(aside, ignore_errors=True)
+        if isinstance(error, SafetensorError):  # what it makes of a full disk
+            raise OSError(str(error).rpartition(": ")[2]) from None
         raise
     for old in kept_checkpoints(folder)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
@@ -90,22 +98,55 @@ def read_checkpoint(
     try:
         progress = json.loads((folder / STATE).read_text("utf-8"))
         stored = load_file(folder / OPTIMIZER)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise InputError(
-            f"the checkpoint {folder} cannot be read: {error}.",
+            f"the checkpoint {folder} cannot be read: {error}. Remove it: the run goes on from the "
+            "one before.",
             name="lm_checkpoint",
             path=folder,
             why=error,
         ) from None
     if not isinstance(progress, dict) or progress.get("format") != FORMAT:
-        raise InputError(f"{folder} is no checkpoint of this version ({FORMAT}).")
+        raise InputError(
+            f"{folder / STATE} is of another version than {FORMAT}.",
+            name="lm_version",
+            path=folder / STATE,
+            version=FORMAT,
+        )
+    _check_progress(folder, progress)
     try:
         random = stored.pop("random")
         _set_moments(model, optimizer, stored)
         torch.set_rng_state(random)
     except (KeyError, RuntimeError, TypeError) as error:
-        raise InputError(f"the checkpoint {folder} does not fit this model: {error}.") from None
+        raise InputError(
+            f"the checkpoint {folder} does not fit this model: {error}. Remove it: the run goes on "
+            "from the one before.",
+            name="lm_checkpoint",
+            path=folder,
+            why=error,
+        ) from None
     return progress
+
+
+def _check_progress(folder: Path, progress: dict[str, Any]) -> None:
+    """See that the loop can go on with what was written.
+
+    Raises:
+        InputError: it cannot.
+    """
+    step, worse, losses = (progress.get(name) for name in ("step", "worse", "losses"))
+    best = progress.get("best", "")
+    counted = all(type(count) is int and count >= 0 for count in (step, worse))
+    listed = isinstance(losses, list) and all(map(number, losses))
+    if not (counted and listed and (best is None or number(best))):
+        raise InputError(
+            f"the checkpoint {folder} cannot be read: {STATE} is damaged. Remove it: the run goes "
+            "on from the one before.",
+            name="lm_checkpoint",
+            path=folder,
+            why=STATE,
+        )
 
 
 def moments_of(
@@ -144,3 +185,15 @@ def _to_disk(folder: Path) -> None:
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+    _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    """The names in a folder are on the disk, where the system opens folders."""
+    if os.name == "nt":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -27,7 +27,7 @@ def read_corpus(path: str | Path) -> Iterator[str]:
     path = Path(path)
     files = list(_files(path))
     for file in files:
-        yield from _lines(file) if file.suffix in LINES else [_text(file)]
+        yield from _lines(file) if file.suffix.lower() in LINES else [_text(file)]
 
 
 def _files(path: Path) -> Iterator[Path]:
@@ -40,13 +40,14 @@ def _files(path: Path) -> Iterator[Path]:
             name="lm_corpus_missing",
             path=path,
         )
-    found = [p for p in sorted(path.rglob("*")) if p.suffix in (*ENDINGS, *LINES) and p.is_file()]
+    wanted = (*ENDINGS, *LINES)
+    found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in wanted and p.is_file()]
     if not found:
         raise InputError(
-            f"{path} holds no corpus: files are read that end in {', '.join((*ENDINGS, *LINES))}.",
+            f"{path} holds no corpus: files are read that end in {', '.join(wanted)}.",
             name="lm_corpus_endings",
             path=path,
-            endings=", ".join((*ENDINGS, *LINES)),
+            endings=", ".join(wanted),
         )
     yield from found
 
@@ -62,7 +63,12 @@ def _text(file: Path) -> str:
             byte=error.start + 1,
         ) from None
     except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from None
+        raise InputError(
+            f"{file} cannot be read: {error.strerror}.",
+            name="lm_unread",
+            path=file,
+            why=error.strerror,
+        ) from None
 
 
 def _lines(file: Path) -> Iterator[str]:

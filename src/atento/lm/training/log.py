@@ -61,7 +61,15 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows = json.loads(path.read_text("utf-8"))
-        return [{name: row[name] for name in FIELDS} for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error}.") from None
+        rows = [{name: row[name] for name in FIELDS} for row in json.loads(path.read_bytes())]
+        if all(type(row["step"]) is int for row in rows):
+            return rows
+        why: object = "a step is no whole number"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = error
+    raise InputError(
+        f"{path} is damaged: {why}. Remove it: the run goes on without the rows that were in it.",
+        name="lm_log",
+        path=path,
+        why=why,
+    )

@@ -13,7 +13,7 @@ from atento._errors import AtentoError, InputError
 from atento.equation import front
 from atento.lm.checkpoints import load_model, save_model
 from atento.lm.generating.generate import generate
-from atento.lm.plain import is_plain, plain_logits
+from atento.lm.plain import Joined, is_plain, plain_logits
 from atento.lm.training.board import board_of
 from atento.lm.training.checkpoint import (
     kept_checkpoints,
@@ -74,7 +74,12 @@ class Loop:
     ) -> None:
         checkpoints = kept_checkpoints(folder / CHECKPOINTS)
         if not checkpoints:
-            raise InputError(f"the run in {folder} has no checkpoint to go on from.")
+            raise InputError(
+                f"the run in {folder} has no checkpoint to go on from: train anew, in another "
+                "folder.",
+                name="lm_no_checkpoint",
+                folder=folder,
+            )
         self.folder, self.settings, self.team, self.device = folder, settings, team, device
         self.training = open_tokens(folder / TRAINING)
         self.validation = open_tokens(folder / VALIDATION)
@@ -91,7 +96,7 @@ class Loop:
         faster = settings.compile and not team.shards
         self.computed = team.wrapped(compiled(self.model, device) if faster else self.model)
         alone = self.computed is self.model and not team.shards
-        self.plain = alone and is_plain(self.model, training=True)
+        self.plain = Joined(self.model) if alone and is_plain(self.model, training=True) else None
 
     def go(self) -> str:
         """Train to the end, or to Ctrl-C; why it ended."""
@@ -114,7 +119,7 @@ class Loop:
                     since, tokens_since = time.perf_counter(), 0
                 since += self._watch()
                 if validates:
-                    self._keep()
+                    self._keep(validated=True)
                     since = time.perf_counter()
                     if self._patience_is_over():
                         ended = "patience"
@@ -122,7 +127,7 @@ class Loop:
                         break
                 if self.team.any(pressed()):
                     if not validates:
-                        self._keep()
+                        self._keep(validated=False)
                     ended = "interrupted"
                     break
         if self.board is not None:
@@ -138,7 +143,8 @@ class Loop:
             draw(self.training, settings.batch, self._length, settings.seed, step)
         )
         parts = self.team.part(ids).chunk(settings.accumulate)
-        self.computed.train()
+        if not self.computed.training:  # setting it goes through all modules
+            self.computed.train()
         total = torch.zeros((), dtype=torch.float64)
         for number, part in enumerate(parts):
             with self.team.quiet(self.computed, number == len(parts) - 1):
@@ -147,23 +153,39 @@ class Loop:
             total += loss.detach().cpu()
         loss_now = self.team.mean(total)
         if not math.isfinite(loss_now):
-            raise TrainingError(
-                f"the loss of step {step + 1} is {loss_now}: the model keeps its last checkpoint "
-                f"({kept_checkpoints(self.folder / CHECKPOINTS)[-1].name}). A lower learning_rate, "
-                "a longer warm_up or a smaller clip may help.",
-                name="lm_loss",
-                step=step + 1,
-                loss=loss_now,
-                checkpoint=kept_checkpoints(self.folder / CHECKPOINTS)[-1].name,
-            )
-        longest = settings.clip or math.inf
-        gradient = nn.utils.clip_grad_norm_(self.model.parameters(), longest)
+            raise self._lost("loss", loss_now)
+        if self.plain is not None:
+            self.plain.hand_over()
+        gradient = self._clipped()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.state["step"] = step + 1
         self.state["losses"].append(loss_now)
         self.told.advance(loss_now)
-        return float(whole(gradient))
+        return gradient
+
+    def _clipped(self) -> float:
+        """The length of the gradient, which is then at most `clip`; 0: as long as it is."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        total = nn.utils.get_total_norm(gradients)
+        length, longest = float(whole(total)), self.settings.clip or math.inf
+        if not math.isfinite(length):
+            raise self._lost("gradient", length)
+        if length > longest:
+            nn.utils.clip_grads_with_norm_(self.model.parameters(), longest, total)
+        return length
+
+    def _lost(self, what: str, value: float) -> TrainingError:
+        """What to say when a step's loss or gradient is no number."""
+        step, last = self.state["step"] + 1, kept_checkpoints(self.folder / CHECKPOINTS)[-1].name
+        return TrainingError(
+            f"the {what} of step {step} is {value}: the model keeps its last checkpoint ({last}). "
+            "A lower learning_rate, a longer warm_up or a smaller clip may help.",
+            name=f"lm_{what}",
+            step=step,
+            loss=value,
+            checkpoint=last,
+        )
 
     @property
     def _length(self) -> int:
@@ -179,8 +201,8 @@ class Loop:
         return functional.cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten())
 
     def _logits(self, ids: Tensor) -> Tensor:
-        if self.plain and front.watcher is None:
-            return plain_logits(self.model, ids)
+        if self.plain is not None and front.watcher is None:
+            return plain_logits(self.model, ids, self.plain.blocks)
         logits: Tensor = self.computed(ids)
         return logits
 
@@ -228,16 +250,18 @@ class Loop:
                 self.state["best"] = validation if better else best
                 self.state["worse"] = 0 if better else self.state["worse"] + 1
 
-    def _keep(self) -> None:
+    def _keep(self, *, validated: bool) -> None:
         """A checkpoint, the log, a sample; the best model in the run's own folder."""
+        best = self.state["worse"] == 0 if validated else self.state["best"] is None
         model = self._whole_model()
         moments = moments_of(self.model, self.optimizer, wanted=self.team.leads)
         if model is not None:
+            # The checkpoint last: whoever goes on from one makes again what came after it.
+            self.log.write()
+            if best:
+                save_model(model, self.folder)
             path = self.folder / CHECKPOINTS
             write_checkpoint(path, model, moments, self.state, self.settings.keep)
-            self.log.write()
-            if self.state["worse"] == 0:
-                save_model(model, self.folder)
             self._sample(model)
         self.team.wait()
 

@@ -12,7 +12,7 @@ from atento.lm.training.log import read_log
 from atento.lm.training.settings import TrainingSettings
 from atento.lm.transformer import Transformer
 
-__all__ = ["Run", "open_run", "start_run"]
+__all__ = ["Run", "begun_with", "open_run", "start_run"]
 
 NAME = "run.json"
 FORMAT = "atento.run/2"
@@ -53,8 +53,18 @@ class Run:
     @property
     def settings(self) -> TrainingSettings:
         """Those that it was started with."""
-        given = open_run(self.folder)["settings"]
-        return TrainingSettings(**given | {"betas": tuple(given["betas"])})
+        return begun_with(self.folder)
+
+
+def begun_with(folder: Path) -> TrainingSettings:
+    """The settings of a run.
+
+    Raises:
+        InputError: there is no run, it is of another version, or damaged.
+    """
+    given = open_run(folder)["settings"]
+    betas = given["betas"]
+    return TrainingSettings(**given | {"betas": tuple(betas) if isinstance(betas, list) else betas})
 
 
 def start_run(folder: Path, settings: TrainingSettings) -> None:
@@ -78,8 +88,8 @@ def open_run(folder: Path) -> dict[str, Any]:
             name="lm_run_none",
             folder=folder,
         ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, error) from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(
             f"{path} is of another version than {FORMAT}.",
@@ -87,4 +97,18 @@ def open_run(folder: Path) -> dict[str, Any]:
             path=path,
             version=FORMAT,
         )
+    settings = record.get("settings")
+    known = TrainingSettings.__dataclass_fields__.keys()
+    if not isinstance(settings, dict) or settings.keys() != known:
+        raise _damaged(path, "its settings are others")
     return record
+
+
+def _damaged(path: Path, why: object) -> InputError:
+    return InputError(
+        f"{path} cannot be read: {why}. It is what the run was started with: copy it again, or "
+        "start another run.",
+        name="lm_run_unread",
+        path=path,
+        why=why,
+    )

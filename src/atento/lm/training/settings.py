@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from atento.lm.setting import within
+from atento.lm.setting import number, within
 
 __all__ = ["TrainingSettings"]
 
@@ -62,20 +62,25 @@ class TrainingSettings:
             within(name, getattr(self, name), _whole(getattr(self, name), 1), "a whole number ≥ 1")
         for name in ("warm_up", "seed"):
             within(name, getattr(self, name), _whole(getattr(self, name), 0), "a whole number ≥ 0")
+        within("seed", self.seed, self.seed < 2**64, "a whole number of at most 64 bits")
         if self.patience is not None:
             within("patience", self.patience, _whole(self.patience, 1), "a whole number ≥ 1")
         within("batch", self.batch, self.batch % self.accumulate == 0, "a multiple of accumulate")
-        within("learning_rate", self.learning_rate, 0 < self.learning_rate < 10, "from 0 to 10")
+        rate = self.learning_rate
+        within("learning_rate", rate, number(rate) and 0 < rate < 10, "above 0 and below 10")
         low = self.lowest_rate
-        fits = 0 <= low <= self.learning_rate
+        fits = number(low) and 0 <= low <= rate
         within("final_learning_rate", low, fits, "from 0 to learning_rate")
-        within("weight_decay", self.weight_decay, 0 <= self.weight_decay < 10, "from 0 to 10")
-        within("clip", self.clip, self.clip >= 0, "≥ 0")
+        decay, clip, betas = self.weight_decay, self.clip, self.betas
+        within("weight_decay", decay, number(decay) and 0 <= decay < 10, "from 0 to 10")
+        within("clip", clip, number(clip) and clip >= 0, "≥ 0")
         kinds = ("auto", "float32", "bfloat16")
         within("precision", self.precision, self.precision in kinds, "auto, float32 or bfloat16")
         chosen = self.compile == "auto" or isinstance(self.compile, bool)
         within("compile", self.compile, chosen, 'True, False or "auto"')
-        within("betas", self.betas, all(0 <= beta < 1 for beta in self.betas), "two below 1")
+        two = isinstance(betas, tuple | list) and len(betas) == 2
+        two = two and all(number(beta) and 0 <= beta < 1 for beta in betas)
+        within("betas", betas, two, "two below 1")
 
     @property
     def lowest_rate(self) -> float:

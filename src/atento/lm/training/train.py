@@ -10,15 +10,23 @@ from typing import Any
 import torch
 
 from atento._errors import InputError
-from atento._locking import writing
 from atento.lm.checkpoints import save_model
 from atento.lm.config import TransformerConfig
 from atento.lm.generating.generate import END
 from atento.lm.tokenizers import BPETokenizer, CharTokenizer, load_tokenizer
 from atento.lm.training.checkpoint import write_checkpoint
 from atento.lm.training.corpus import read_corpus
+from atento.lm.training.folder import made, only_training, written
 from atento.lm.training.loop import Loop
-from atento.lm.training.run import CHECKPOINTS, NAME, TRAINING, VALIDATION, Run, open_run, start_run
+from atento.lm.training.run import (
+    CHECKPOINTS,
+    NAME,
+    TRAINING,
+    VALIDATION,
+    Run,
+    begun_with,
+    start_run,
+)
 from atento.lm.training.settings import TrainingSettings
 from atento.lm.training.speed import is_worth_compiling, precision_for
 from atento.lm.training.team import teamed
@@ -83,7 +91,8 @@ def train(
 
     Raises:
         InputError: for a corpus that is empty, too short or not UTF-8; options that contradict each
-            other or the run; a folder in which another training is at work.
+            other or the run; a folder in which another training is at work, or that cannot be
+            written (its checkpoints stay).
         TrainingError: the loss is no number any more.
 
     >>> import tempfile
@@ -102,10 +111,11 @@ def train(
     if alone and not resume:
         settings = RECIPE | settings
     with teamed(place, shard=shard) as team:
+        new = False
         if team.leads:
-            _make(folder)
+            folder, new = made(out)
         team.wait()
-        with writing(folder, 0) if team.leads else nullcontext():
+        with only_training(folder, new) if team.leads else nullcontext():
             if resume:
                 chosen = _as_begun(folder, settings)
                 check_as_planned(folder, watch, watch_every)
@@ -120,7 +130,8 @@ def train(
             team.wait()
             if not resume:
                 chosen = _as_begun(folder, {})  # what "auto" has become
-            ended = Loop(folder, chosen, team, place, progress=progress).go()
+            with written(folder):
+                ended = Loop(folder, chosen, team, place, progress=progress).go()
     return Run(folder, ended)
 
 
@@ -166,12 +177,14 @@ def _begin(
         )
     model.tokenizer = tokenizer
     plan = plan_of(watch, watch_every, settings.steps, tokenizer, model.config.context)
-    _write_ids(folder, texts, tokenizer, model.config.context)
+    decided = _decided(settings, model, device)
     progress: dict[str, Any] = {"step": 0, "best": None, "worse": 0, "losses": []}
-    write_checkpoint(folder / CHECKPOINTS, model, {}, progress, settings.keep)
-    save_model(model, folder)
-    write_plan(folder, plan)
-    start_run(folder, _decided(settings, model, device))  # last: what is there now is a run
+    with written(folder):
+        _write_ids(folder, texts, tokenizer, model.config.context)
+        write_checkpoint(folder / CHECKPOINTS, model, {}, progress, settings.keep)
+        save_model(model, folder)
+        write_plan(folder, plan)
+        start_run(folder, decided)  # last: what is there now is a run
 
 
 def _decided(
@@ -276,32 +289,20 @@ def _as_begun(folder: Path, given: dict[str, Any]) -> TrainingSettings:
         InputError: naming the first that is another.
     """
     _settings(given)
-    begun = open_run(folder)["settings"] | {}
-    begun["betas"] = tuple(begun["betas"])
+    begun = begun_with(folder)
     for name, value in given.items():
-        if value != "auto" and begun[name] != value:
+        was = getattr(begun, name)
+        if value != "auto" and was != value:
             raise InputError(
-                f"train: the run in {folder} was started with {name} = {begun[name]!r}, and this "
+                f"train: the run in {folder} was started with {name} = {was!r}, and this "
                 f"asks for {value!r}: leave it out, or start another run.",
                 name="lm_run_other",
                 folder=folder,
                 setting=name,
-                was=repr(begun[name]),
+                was=repr(was),
                 came=repr(value),
             )
-    return TrainingSettings(**begun)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made: {error.strerror}.",
-            name="lm_folder",
-            folder=folder,
-            why=error.strerror,
-        ) from None
+    return begun
 
 
 def _device(given: str | torch.device) -> torch.device:
@@ -314,12 +315,14 @@ def _device(given: str | torch.device) -> torch.device:
     if str(given) == "cuda" and own is not None:  # torchrun's processes have a GPU each
         given = f"cuda:{own}"
     try:
-        return torch.zeros((), device=given).device
+        found = torch.zeros((), device=given)
+        found.item()  # a device without numbers is none to train on
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        said = str(error).split("\n")[0]
+        said = str(error).split("\n")[0].split(". ")[0].rstrip(".")
         raise InputError(
             f"train: the device {str(given)!r} is not there: {said}.",
             name="device",
             device=repr(str(given)),
             why=said,
         ) from None
+    return found.device

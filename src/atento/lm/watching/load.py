@@ -33,16 +33,26 @@ def load_watch(folder: str | Path) -> Watched:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"there is no run in {folder}: start one with train(..., watch=prompts).")
+        raise InputError(
+            f"there is no run in {folder}: start one with train(..., watch=prompts).",
+            name="lm_run_none",
+            folder=folder,
+        )
     plan = read_plan(folder)
     if plan is None:
         raise InputError(
             f"{folder} was not watched: a run is watched from its start, with train(..., "
-            "watch=prompts) or atento train --watch FILE."
+            "watch=prompts) or atento train --watch FILE.",
+            name="lm_watch_not",
+            folder=folder,
         )
     looks = [read_look(folder, step) for step in steps_there(folder)]
     if not looks:
-        raise InputError(f"nothing was seen in {folder} yet: the training has just begun.")
+        raise InputError(
+            f"nothing was seen in {folder} yet: the training has just begun.",
+            name="lm_watch_nothing_yet",
+            folder=folder,
+        )
     _check_alike(folder, looks, len(plan.prompts))
     return Watched(
         steps=np.array([look.step for look in looks], np.int64),
@@ -82,5 +92,7 @@ def _log(folder: Path) -> list[dict[str, Any]]:
         return [{name: row[name] for name in LOGGED} for row in rows]
     except FileNotFoundError:  # before its first validation
         return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged: {error}.") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            f"{path} is damaged: {error}.", name="lm_watch_damaged", path=path
+        ) from None

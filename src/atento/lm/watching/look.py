@@ -94,7 +94,12 @@ def read_look(folder: Path, step: int) -> Look:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}.",
+            name="lm_unread",
+            path=path,
+            why=error.strerror,
+        ) from None
     try:
         arrays = load(content)
         said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
@@ -103,10 +108,18 @@ def read_look(folder: Path, step: int) -> Look:
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError):
         form, same = FORMAT, False
     if form != FORMAT:
-        raise InputError(f"{path} is of another version than {FORMAT}.")
+        raise InputError(
+            f"{path} is of another version than {FORMAT}.",
+            name="lm_version",
+            path=path,
+            version=FORMAT,
+        )
     if not same:
         raise InputError(
-            f"{path} is damaged or cut off. Copy it again; without it, the other steps can be read."
+            f"{path} is damaged or cut off. Copy it again; without it, the other steps can be "
+            "read.",
+            name="lm_look_damaged",
+            path=path,
         )
     layers, heads, statistics = json.loads(said["heads"])
     if tuple(statistics) != STATISTICS:

@@ -12,6 +12,7 @@ import numpy as np
 
 from atento._errors import InputError
 from atento._files import write_whole
+from atento.lm.setting import within
 
 __all__ = [
     "FOLDER",
@@ -110,12 +111,19 @@ def plan_of(
     """
     if watch is None:
         if every is not None:
-            raise InputError("watch_every says how often prompts are looked at: give watch=, too.")
+            raise InputError(
+                "watch_every says how often prompts are looked at: give watch=, too.",
+                name="lm_watch_only_every",
+            )
         return None
     texts = _asked(watch)
     if not texts:
         where = f"{watch} holds none" if isinstance(watch, Path) else "got none"
-        raise InputError(f"watch: name the prompts to look at, one text or several; {where}.")
+        raise InputError(
+            f"watch: name the prompts to look at, one text or several; {where}.",
+            name="lm_watch_none",
+            path=watch,
+        )
     prompts = (_prompt(text, at, tokenizer, context) for at, text in enumerate(texts, 1))
     return Plan(tuple(prompts), every, total)
 
@@ -131,7 +139,9 @@ def check_as_planned(
     plan = read_plan(folder)
     if plan is None and (watch is not None or every is not None):
         raise InputError(
-            f"the run in {folder} was started without watch=: leave it out, or start another run."
+            f"the run in {folder} was started without watch=: leave it out, or start another run.",
+            name="lm_watch_unasked",
+            folder=folder,
         )
     if plan is None:
         return
@@ -141,7 +151,12 @@ def check_as_planned(
         if value is not None and value != was:
             raise InputError(
                 f"the run in {folder} was started with {name} = {was!r}, and this asks for "
-                f"{value!r}: leave it out, or start another run."
+                f"{value!r}: leave it out, or start another run.",
+                name="lm_watch_other",
+                folder=folder,
+                setting=name,
+                was=repr(was),
+                came=repr(value),
             )
 
 
@@ -151,8 +166,8 @@ def check_every(every: Any) -> None:
     Raises:
         InputError: it is no whole number from 1 on.
     """
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-        raise InputError(f"watch_every must be a whole number ≥ 1; got {every!r}.")
+    whole = isinstance(every, int) and not isinstance(every, bool) and every >= 1
+    within("watch_every", every, every is None or whole, "a whole number ≥ 1")
 
 
 def _asked(watch: str | Path | Iterable[str]) -> list[str]:
@@ -167,12 +182,18 @@ def _lines(path: Path) -> list[str]:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is not UTF-8: byte {error.start + 1} does not fit. Save it as UTF-8."
+            f"{path} is not UTF-8: byte {error.start + 1} does not fit. Save it as UTF-8.",
+            name="lm_not_utf8",
+            path=path,
+            byte=error.start + 1,
         ) from None
     except OSError as error:
         raise InputError(
             f"the prompts {path} cannot be read: {error.strerror}. It is a text file with one "
-            "prompt in each line."
+            "prompt in each line.",
+            name="lm_watch_file",
+            path=path,
+            why=error.strerror,
         ) from None
     lines = text.replace("\r\n", "\n").split("\n")
     return [line for line in lines if line.strip()]
@@ -184,16 +205,25 @@ def _prompt(text: Any, number: int, tokenizer: Any, context: int) -> Prompt:
     try:
         ids = [int(i) for i in tokenizer.encode(text)]
     except InputError as error:
-        raise InputError(f"watch: prompt {number}: {error}") from None
+        raise InputError(
+            f"watch: prompt {number}: {error}", name="lm_watch_prompt", number=number, why=error
+        ) from None
     if len(ids) < 2:
         raise InputError(
             f"watch: prompt {number} has {len(ids)} token{'s' * (len(ids) != 1)}, and a head that "
-            "looks about needs at least two: give a longer text."
+            "looks about needs at least two: give a longer text.",
+            name="lm_watch_short",
+            number=number,
+            came=len(ids),
         )
     if len(ids) > context:
         raise InputError(
             f"watch: prompt {number} has {len(ids):,} tokens, and the model takes {context:,}: cut "
-            "it, or train with a longer context."
+            "it, or train with a longer context.",
+            name="lm_watch_context",
+            number=number,
+            came=len(ids),
+            limit=context,
         )
     return Prompt(text, tuple(ids), tuple(_texts(tokenizer, ids)))
 
@@ -239,11 +269,22 @@ def read_plan(folder: Path) -> Plan | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from None
+        raise InputError(
+            f"{path} cannot be read: {error}.", name="lm_watch_damaged", path=path
+        ) from None
     if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise InputError(f"{path} is of another version than {FORMAT}, or no plan of a watch.")
+        raise InputError(
+            f"{path} is of another version than {FORMAT}, or no plan of a watch.",
+            name="lm_version",
+            path=path,
+            version=FORMAT,
+        )
     if said.pop("sha256", None) != _checksum(said):
-        raise InputError(f"{path} is damaged: it is not as it was written. Copy it again.")
+        raise InputError(
+            f"{path} is damaged: it is not as it was written. Copy it again.",
+            name="lm_watch_damaged",
+            path=path,
+        )
     prompts = (
         Prompt(one["text"], tuple(one["ids"]), tuple(one["tokens"])) for one in said["prompts"]
     )

@@ -2,8 +2,8 @@
 
 import { element, tokenNode } from "./dom.js";
 import { walkedByKeys } from "./grid-keys.js";
-import { plainLabel } from "./labels.js";
-import { chooser, eachFrame, group, kept, label, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, whenPointed, within } from "./view-parts.js";
+import { labelsOf } from "./labels.js";
+import { chooser, eachFrame, fill, group, kept, label, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, whenPointed, within } from "./view-parts.js";
 import { row, strongest, weight } from "./weights.js";
 
 /** Heads are told apart by all kinds of eyes, on light and on dark paper. */
@@ -11,32 +11,31 @@ const HEAD_COLOURS = {
   light: ["#1890f0", "#780000", "#a89000", "#f06090", "#0000a8", "#480048"],
   dark: ["#a8f0f0", "#f0a800", "#d84848", "#c018f0", "#7878a8", "#f0f0a8"],
 };
-const FLOOR = 0.01; // a row has at most 100 weights above it: memory and lines are bounded
-const ALL_PAIRS = 2 ** 24; // up to here every row is computed; beyond, those in view
-const SLICE = 8; // ms of work between two frames
+// A row has at most 100 weights above it: memory and lines are bounded.
+const FLOOR = 0.01;
+// Up to here every row is computed; beyond, those in view.
+const ALL_PAIRS = 2 ** 24;
+// Milliseconds of work between two frames.
+const SLICE = 8;
 const SHADES = 6;
 const LISTED = 8;
 
-/** @type {Record<Side, Side>} */
-const opposite = { query: "key", key: "query" };
 /** @type {Record<Side, "row"|"col">} */
 const axisOfSide = { query: "row", key: "col" };
 
 /** @param {ViewStage} stage @returns {View} */
 export function arcsView(stage) {
-  const { recording, words, state } = stage;
+  const { recording, layer, tokens, words, state } = stage;
   /** @type {Words["text"]} */
   const say = (key, parts) => words.text(`recording.arcs.${key}`, parts);
-  const layer = recording.layers[state.layer];
   const chosen = kept(recording, "arcs", { least: 0.1, one: false, heads: [] });
   const also = (chosen.heads[state.layer] ??= new Set());
-  const own = layer.kind !== "cross"; // queries and keys are the same tokens
-  const tokens = { query: recording.queryTokens(state.layer), key: recording.keyTokens(state.layer) };
+  // Queries and keys are the same tokens.
+  const own = layer.kind !== "cross";
   const first = { query: own ? layer.firstQuery : 0, key: 0 };
   const lines = Math.max(tokens.key.length, first.query + tokens.query.length);
   const oneColumn = () => own && chosen.one;
-  /** @type {Record<string, string[]>} */
-  const labels = { query: [], key: [] };
+  const labels = { query: labelsOf(tokens.query, 24), key: labelsOf(tokens.key, 24) };
   /** @type {Place|null} */
   let pinned = tokens.query.length ? { side: "query", at: within(state.row, tokens.query.length) } : null;
   /** @type {Place|null} */
@@ -53,17 +52,18 @@ export function arcsView(stage) {
   const live = spoken();
   const chips = group(say("heads"), "choices head-chips");
   const output = element("output");
-  const least = { id: "arcs-least", type: "range", min: Math.log10(FLOOR), max: 0, step: 0.02, value: Math.log10(chosen.least) };
-  const slider = element("input", least);
   /** @param {any} choice */
   const choose = (choice) => {
     Object.assign(chosen, choice);
     frame.ask();
   };
+  const slider = element("input", {
+    ...{ id: "arcs-least", type: "range", min: Math.log10(FLOOR), max: 0, step: 0.02, value: Math.log10(chosen.least) },
+    oninput: () => choose({ least: 10 ** Number(slider.value) }),
+  });
   const columns = [["", say("two")], ["1", say("one")]];
   const layout = chooser("arcs-columns", say("tokens"), columns, chosen.one ? "1" : "", (value) => choose({ one: value === "1" }));
   box.append(tall);
-  slider.addEventListener("input", () => choose({ least: 10 ** Number(slider.value) }));
   const node = element(
     "div",
     lead(words, "arcs"),
@@ -121,8 +121,9 @@ export function arcsView(stage) {
     const end = performance.now() + SLICE;
     timer = 0;
     for (let next = missing(); next && performance.now() < end; next = missing()) {
+      // Key, weight, key, weight, …
       /** @type {number[]} */
-      const links = []; // key, weight, key, weight, …
+      const links = [];
       row(next.one.head, next.i).forEach((value, key) => value >= FLOOR && links.push(key, value));
       next.one.links[next.i] = links;
     }
@@ -130,9 +131,12 @@ export function arcsView(stage) {
   };
 
   /** The same token on the other side. @param {Place} place @returns {Place} */
-  const twinOf = ({ side: name, at }) => ({ side: opposite[name], at: at + first[name] - first[opposite[name]] });
+  const twinOf = ({ side: name, at }) => (name === "key" ? { side: "query", at: at - first.query } : { side: "key", at: at + first.query });
   /** @param {Side} name @param {number} at */
   const y = (name, at) => (at + first[name] + 0.5) * step - top;
+  /** Whether this is the token in focus; in one column it is on both sides. @param {Place|null} focus @param {Side} name @param {number} at */
+  const inFocus = (focus, name, at) =>
+    focus !== null && at + first[name] === focus.at + first[focus.side] && (name === focus.side || oneColumn());
 
   const draw = () => {
     const look = looks();
@@ -150,7 +154,8 @@ export function arcsView(stage) {
     if (key !== listed) list(focus);
     listed = key;
     heads.forEach(({ links }, nth) => {
-      const aside = (nth - (heads.length - 1) / 2) * 2.5 * look.unit; // heads that agree lie side by side
+      // Heads that agree lie side by side.
+      const aside = (nth - (heads.length - 1) / 2) * 2.5 * look.unit;
       drawLinks(context, links, colours[nth], focus, look.unit, aside);
     });
     for (const name of /** @type {Side[]} */ (oneColumn() ? ["key"] : ["query", "key"])) drawTokens(context, name, focus, look, colours);
@@ -161,37 +166,35 @@ export function arcsView(stage) {
   const drawTokens = (context, name, focus, look, colours) => {
     const left = oneColumn() || name === "query";
     const [from, to] = inView(name);
-    const here = focus && (oneColumn() ? focus.at + first[focus.side] : focus.side === name ? focus.at : -1);
     for (let at = from; at < to; at++) {
       if (focus && focus.side !== name)
         heads.forEach(({ head }, nth) => {
           const wide = room / heads.length;
           context.globalAlpha = 0.5 * (name === "key" ? weight(head, focus.at, at) : weight(head, at, focus.at)) || 0;
-          context.fillStyle = colours[nth];
-          context.fillRect((left ? 0 : width - room) + nth * wide, y(name, at) - step / 2, wide, step - 1);
+          fill(context, colours[nth], (left ? 0 : width - room) + nth * wide, y(name, at) - step / 2, wide, step - 1);
         });
       context.globalAlpha = 1;
-      context.fillStyle = at === here ? look.accent : look.ink;
-      context.font = (at === here ? "bold " : "") + look.font;
-      labels[name][at] ??= plainLabel(tokens[name][at].text, 24) + tokens[name][at].mark;
-      label(context, labels[name][at], left ? room - 8 : width - room + 8, y(name, at), left ? "right" : "left", room - 10);
+      const here = inFocus(focus, name, at);
+      context.fillStyle = here ? look.accent : look.ink;
+      context.font = (here ? "bold " : "") + look.font;
+      label(context, labels[name](at), left ? room - 8 : width - room + 8, y(name, at), left ? "right" : "left", room - 10);
     }
   };
 
   /** @type {DrawLinks} */
   const drawLinks = (context, links, ink, focus, unit, aside) => {
-    const paths = Array.from({ length: SHADES + 1 }, () => new Path2D()); // first the faint ones
+    // First the faint ones.
+    const paths = Array.from({ length: SHADES + 1 }, () => new Path2D());
     const one = oneColumn();
-    const twin = one && focus ? twinOf(focus) : null;
-    const reach = within(((width - room) / height) * 100, 200) / 100 || 0.6; // wide arcs where there is room
+    // Wide arcs where there is room.
+    const reach = within(((width - room) / height) * 100, 200) / 100 || 0.6;
     links.forEach((pairs, i) => {
       const from = y("query", i) + aside;
       for (let p = 0; p < pairs.length; p += 2) {
         const [key, value] = [pairs[p], pairs[p + 1]];
         const to = y("key", key) + aside;
         if (value < chosen.least || Math.max(from, to) < 0 || Math.min(from, to) > height) continue;
-        const ends = { query: i, key };
-        const near = !focus || ends[focus.side] === focus.at || (twin && ends[twin.side] === twin.at);
+        const near = !focus || inFocus(focus, "query", i) || inFocus(focus, "key", key);
         const path = paths[near ? Math.min(SHADES, 1 + Math.floor(value * SHADES)) : 0];
         path.moveTo(room, from);
         if (one) {
@@ -239,26 +242,25 @@ export function arcsView(stage) {
   };
 
   const frame = eachFrame(draw);
-  /** @param {MouseEvent} event @returns {Place|null} */
-  const placeAt = (event) => {
-    const area = box.getBoundingClientRect();
-    const name = !oneColumn() && event.clientX - area.left > area.width / 2 ? "key" : "query";
-    const at = Math.floor((event.clientY - area.top + box.scrollTop) / step) - first[name];
+  /** @param {number} x @param {number} y @returns {Place|null} */
+  const placeAt = (x, y) => {
+    const name = !oneColumn() && x > box.offsetWidth / 2 ? "key" : "query";
+    const at = Math.floor((y + box.scrollTop) / step) - first[name];
     return tokens[name][at] ? { side: name, at } : null;
+  };
+  /** @param {Place|null} place */
+  const point = (place) => {
+    hover = place;
+    frame.ask();
   };
   /** @param {Place|null} place */
   const pin = (place) => {
     pinned = place;
-    hover = null;
     if (place) stage.change({ [axisOfSide[place.side]]: place.at });
-    frame.ask();
+    point(null);
   };
   box.addEventListener("scroll", frame.ask);
-  whenPointed(box, (event) => {
-    hover = event && placeAt(event);
-    frame.ask();
-  });
-  box.addEventListener("click", (/** @type {MouseEvent} */ event) => pin(placeAt(event)));
+  whenPointed(box, placeAt, point, pin);
   const here = () => ({ row: pinned?.at ?? 0, col: pinned?.side === "key" ? 1 : 0 });
   /** @param {Cell} next */
   const go = (next) => {

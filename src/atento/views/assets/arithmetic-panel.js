@@ -26,7 +26,8 @@ export function arithmeticPanel(onClose) {
     const showAll = () => {
       all = true;
       show(scene, selection);
-      content.focus(); // the button that had the focus is gone
+      // The button that had the focus is gone.
+      content.focus();
     };
     const nodes = arithmeticNodes(scene, selection, all, showAll);
     content.replaceChildren(element("p.headline", headline(scene, selection)), ...nodes);

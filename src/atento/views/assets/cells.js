@@ -16,12 +16,16 @@ export function strongestOf(tiles, heads, level, [top, bottom], [left, right], c
   for (let row = Math.floor(top / TILE); row * TILE < bottom; row++) {
     for (let col = Math.floor(left / TILE); col * TILE < right; col++) {
       const [mine, theirs] = heads.map((head) => tiles.get({ head, level, row, col }));
-      if (!mine || (heads[1] && !theirs)) continue; // it will be looked at when it has come
-      mine.max.forEach((most, p) => {
-        const [r, c] = [row * TILE + Math.floor(p / mine.cols), col * TILE + (p % mine.cols)];
-        if (r < top || r >= bottom || c < left || c >= right) return;
-        takeIn(cells, { row: r * side, col: c * side, weight: most - (theirs ? theirs.max[p] : 0) }, count);
-      });
+      // It will be looked at when it has come.
+      if (!mine || (heads[1] && !theirs)) continue;
+      const [first, end] = [Math.max(left, col * TILE), Math.min(right, col * TILE + mine.cols)];
+      for (let r = Math.max(top, row * TILE); r < Math.min(bottom, row * TILE + mine.rows); r++) {
+        const start = (r - row * TILE) * mine.cols - col * TILE;
+        for (let c = first; c < end; c++) {
+          const weight = mine.max[start + c] - (theirs ? theirs.max[start + c] : 0);
+          takeIn(cells, r * side, c * side, weight, count);
+        }
+      }
     }
   }
   if (!level) return cells;
@@ -31,7 +35,7 @@ export function strongestOf(tiles, heads, level, [top, bottom], [left, right], c
     const [mine, theirs] = heads.map((head) => bothTiles(head, row, col, 0, side));
     mine.mean.forEach((own, p) => {
       const weight = own - (theirs ? theirs.mean[p] : 0);
-      takeIn(found, { row: row + Math.floor(p / mine.cols), col: col + (p % mine.cols), weight }, count);
+      takeIn(found, row + Math.floor(p / mine.cols), col + (p % mine.cols), weight, count);
     });
   }
   return found;

@@ -55,7 +55,8 @@ export function colourScale(data) {
 export function paint(node, scale, value) {
   for (const theme of /** @type {Theme[]} */ (["light", "dark"])) {
     const rgb = value === null ? null : scale.rgb(value, theme);
-    node.style.setProperty(`--${theme}`, rgb && `rgb(${rgb.join(" ")})`); // null takes it away
+    // Null takes it away.
+    node.style.setProperty(`--${theme}`, rgb && `rgb(${rgb.join(" ")})`);
     node.style.setProperty(`--${theme}-ink`, rgb && inkOn(rgb));
   }
 }

@@ -1,9 +1,7 @@
 // Two recordings side by side: one place, two maps, and the signed difference.
 
 import { element, tokenNode } from "./dom.js";
-import { mapPane } from "./map-pane.js";
-import { mapLegend, mapTools, strongestList } from "./map.js";
-import { lead, spoken } from "./view-parts.js";
+import { mapsAround } from "./map.js";
 import { parts } from "./weights.js";
 
 /** Why two layers cannot be compared, or null. @param {Recording} recording @param {number} layer @param {number} head */
@@ -17,58 +15,21 @@ export function incomparable({ other, layers }, layer, head) {
 
 /** @param {ViewStage} stage @returns {View} */
 export function compareView(stage) {
-  const { words, state, recording } = stage;
-  const other = recording.other ?? recording;
-  const [mine, theirs] = [recording, other].map((one) => one.head(state.layer, state.head));
-  const readout = spoken("p.caption.readout");
-  /** @type {Cell|null} */
-  let hovered = null;
-  const titles = ["first", "second", "difference"].map((name) => words.text(`recording.compare.${name}`));
-  /** @param {Cell|null} place */
-  const point = (place) => {
-    hovered = place;
-    tell();
-  };
-  const drawn = () => {
-    tell();
-    legend.redraw();
-    list.later();
-  };
-  const panes = [[mine], [theirs], [mine, theirs]].map((heads, at) =>
-    mapPane({ ...stage, recording: at === 1 ? other : recording }, heads, titles[at], point, at === 2 ? drawn : () => {}),
-  );
-  const last = () => panes[2];
-  const legend = mapLegend(stage, () => last().reach(), true);
-  const list = strongestList(stage, last, "recording.compare.difference");
-  let told = "";
-  const tell = () => {
-    const place = hovered ?? { row: state.row, col: state.col };
-    const now = JSON.stringify(place);
-    if (now === told) return;
-    told = now;
-    const { row, col } = place;
-    if (row == null || col == null || row >= mine.Tq || col >= mine.Tk)
-      return readout.replaceChildren(...words.say("recording.map.ask"));
-    const [a, b] = [mine, theirs].map((head) => parts(head, row, col).weight);
-    const { full } = words.number;
-    const said = {
-      query: tokenNode(recording.queryTokens(state.layer)[row]),
-      key: tokenNode(recording.keyTokens(state.layer)[col]),
-      first: full(a),
-      second: full(b),
-      difference: element("b", full(a - b)),
-    };
-    readout.replaceChildren(...words.say("recording.compare.pair", said));
-  };
-  const tools = mapTools(stage, last);
-  tools.append(list.button);
-  const figures = panes.map((pane, at) => element("figure", element("figcaption", titles[at]), pane.node));
-  return {
-    node: element("div", lead(words, "compare"), tools, readout, element("div.beside", figures), legend.node, list.node),
-    redraw: () => panes.forEach((pane) => pane.redraw()),
-    destroy: () => {
-      list.stop();
-      for (const pane of panes) pane.destroy();
-    },
-  };
+  const { words, state, head, tokens } = stage;
+  const { full } = words.number;
+  const other = /** @type {Recording} */ (stage.recording.other);
+  const theirs = other.head(state.layer, state.head);
+  const theirTokens = { query: other.queryTokens(state.layer), key: other.keyTokens(state.layer) };
+  const [first, second, difference] = ["first", "second", "difference"].map((name) => words.text(`recording.compare.${name}`));
+  const maps = [
+    { name: first, heads: [head] },
+    { name: second, heads: [theirs], tokens: theirTokens },
+    { name: difference, heads: [head, theirs] },
+  ];
+  return mapsAround(stage, "recording.compare.say", maps, "recording.compare.difference", (row, col) => {
+    const [mine, their] = [head, theirs].map((one) => parts(one, row, col).weight);
+    const pair = { query: tokenNode(tokens.query[row]), key: tokenNode(tokens.key[col]) };
+    const numbers = { first: full(mine), second: full(their), difference: element("b", full(mine - their)) };
+    return words.say("recording.compare.pair", { ...pair, ...numbers });
+  });
 }

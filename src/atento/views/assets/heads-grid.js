@@ -5,14 +5,14 @@ import { element } from "./dom.js";
 import { walkedByKeys } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
 import { poolChooser } from "./map.js";
-import { chooser, group, kept, labelled, lead, named, plainTable, pressable, refill, unfolding, weightColour } from "./view-parts.js";
+import { chooser, group, kept, labelled, lead, named, plainTable, pressable, refill, silentCanvas, unfolding, weightColour } from "./view-parts.js";
 
 const TABLE_ROWS = 100;
 
 /** @param {ViewStage} stage @returns {View} */
 export function headsView(stage) {
   const { recording, words, state } = stage;
-  const { full, count } = words.number;
+  const { full, count, cell } = words.number;
   /** @type {Words["text"]} */
   const say = (key, parts) => words.text(`recording.heads.${key}`, parts);
   /** @param {number} layer */
@@ -28,36 +28,31 @@ export function headsView(stage) {
   const list = group(words.text("recording.heads"), "heads");
   const text = unfolding(words.text("recording.table"), () => table(TABLE_ROWS));
   let shown = cards;
-  let current = cards.find(isOpen) ?? cards[0];
+  let current = cards.find(({ layer, index }) => layer === state.layer && index === state.head) ?? cards[0];
+  current.node.setAttribute("aria-current", "true");
 
-  /** @type {Set<any>} */
-  const visible = new Set();
-  const byNode = new Map(cards.map((one) => [one.node, one]));
   const observer = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) visible[isIntersecting ? "add" : "delete"](byNode.get(target));
+    const seen = new Map(entries.map(({ target, isIntersecting }) => [target, isIntersecting]));
+    for (const one of cards) one.visible = seen.get(one.node) ?? one.visible;
     redraw();
   });
   for (const one of cards) observer.observe(one.node);
 
-  /** @typedef {ReturnType<typeof card>} Card @param {Card} one */
-  function isOpen({ layer, index }) {
-    return layer === state.layer && index === state.head;
-  }
-  /** @param {any} row @param {number} layer @param {number} index */
+  /** @typedef {ReturnType<typeof card>} Card @param {any} row @param {number} layer @param {number} index */
   function card(row, layer, index) {
-    const canvas = element("canvas", { "aria-hidden": "true", width: 1, height: 1 });
+    const canvas = silentCanvas({ width: 1, height: 1 });
     const name = element("span.head-name");
     const role = named(words, "role", row.role);
     const title = say("card", { layer: layerName(layer), head: String(row.head), role });
     const open = () => stage.change({ view: "map", layer, head: index });
     const node = pressable([canvas, name, element("span.head-role", role)], open, { class: "head-card", tabindex: -1, "aria-label": title, title });
-    return { node, canvas, name, row, layer, index, drawn: "" };
+    return { node, canvas, name, row, layer, index, visible: false, drawn: "" };
   }
   const redraw = () => {
     const look = `${state.pool} ${state.log} ${stage.theme()}`;
     const colour = weightColour(stage.theme(), state.log);
-    for (const one of visible) {
-      if (one.drawn === look) continue;
+    for (const one of cards) {
+      if (!one.visible || one.drawn === look) continue;
       one.drawn = look;
       const small = recording.head(one.layer, one.index).small(state.pool);
       if (!small) continue;
@@ -81,28 +76,22 @@ export function headsView(stage) {
     const rank = ({ row, layer }) =>
       sort === "layer" ? layer : sort === "role" ? roles.indexOf(row.role) : -(row[sort] ?? NaN);
     const kept = cards.filter((one) => (!role || one.row.role === role) && (least === -Infinity || -rank(one) >= least));
+    // Without the number: last.
     /** @param {Card} one */
-    const none = (one) => Number(Number.isNaN(rank(one))); // without the number: last
+    const none = (one) => Number(Number.isNaN(rank(one)));
     return kept.sort((a, b) => none(a) - none(b) || (back ? rank(b) - rank(a) : rank(a) - rank(b)) || 0);
   };
   const arrange = () => {
     shown = order();
     const { sort } = chosen;
-    /** @type {Map<number, Node[]>} */
-    const lines = new Map();
-    for (const one of shown) {
-      const line = sort === "layer" ? one.layer : -1;
-      lines.set(line, [...(lines.get(line) ?? []), one.node]);
-      const value = one.row[sort];
-      one.name.textContent =
-        (line < 0 ? `${one.layer}·${one.row.head}` : one.row.head) +
-        (names.includes(sort) ? `  ${value === undefined ? "–" : words.number.cell(value, 3)}` : "");
-      if (isOpen(one)) one.node.setAttribute("aria-current", "true");
-    }
     list.replaceChildren();
-    for (const [line, nodes] of lines) {
+    for (const [line, those] of Map.groupBy(shown, ({ layer }) => (sort === "layer" ? layer : -1))) {
       if (line >= 0) list.append(element("h3", { "aria-level": 2 }, `${line} `, element("bdi", layerName(line))));
-      const row = element("div.head-row", nodes);
+      for (const { name, row, layer } of those) {
+        const value = names.includes(sort) ? `  ${row[sort] === undefined ? "–" : cell(row[sort], 3)}` : "";
+        name.textContent = (line < 0 ? `${layer}·` : "") + row.head + value;
+      }
+      const row = element("div.head-row", those.map(({ node }) => node));
       row.style.setProperty("--most", String(Math.max(12, recording.layers[Math.max(0, line)].heads)));
       list.append(row);
     }
@@ -121,12 +110,12 @@ export function headsView(stage) {
     const from = Math.min(...values);
     const output = element("output", full(Math.max(from, least)));
     const range = { min: from, max: Math.max(...values), value: Math.max(from, least) };
-    const slider = element("input", { id: "heads-least", type: "range", step: "any", ...range });
-    slider.addEventListener("input", () => {
+    const oninput = () => {
       chosen.least = Number(slider.value) > from ? Number(slider.value) : -Infinity;
       output.textContent = full(Number(slider.value));
       arrange();
-    });
+    };
+    const slider = element("input", { id: "heads-least", type: "range", step: "any", ...range, oninput });
     refill(
       controls,
       chooser("heads-sort", say("sort"), sorts, sort, (value) => sortBy(value, false)),
@@ -173,14 +162,12 @@ export function headsView(stage) {
   /** The nearest head of the next line up or down. @param {number} way */
   const beyond = (way) => {
     const from = current.node.getBoundingClientRect();
-    let least = Infinity;
-    return shown.reduce((best, one) => {
+    const others = shown.map((one) => {
       const { top, left } = one.node.getBoundingClientRect();
-      const far = (top - from.top) * way * 1e4 + Math.abs(left - from.left);
-      if ((top - from.top) * way <= 1 || far >= least) return best;
-      least = far;
-      return one;
-    }, current);
+      return { one, lines: (top - from.top) * way, aside: Math.abs(left - from.left) };
+    });
+    const [nearest] = others.filter(({ lines }) => lines > 1).sort((a, b) => a.lines - b.lines || a.aside - b.aside);
+    return nearest?.one ?? current;
   };
   // One row of heads, but that up and down lead to the nearest above and below.
   /** @param {Cell} to */

@@ -24,9 +24,11 @@ export function hostLink(state, look) {
   addEventListener("message", async ({ source, data }) => {
     if (source !== window.parent || data?.atento !== 1) return;
     const wanted = data.state;
-    if (wanted === undefined) return greet(); // it came late
+    // It came late.
+    if (wanted === undefined) return greet();
     if (Object.values(Object(wanted)).some((value) => value instanceof Object)) return;
-    known = JSON.stringify(wanted); // is not told back
+    // Is not told back.
+    known = JSON.stringify(wanted);
     await look({ ...wanted });
     tell();
   });

@@ -8,7 +8,8 @@ const HIDDEN =
 export function visiblePieces(text) {
   if (text === "") return [{ text: "∅", box: true }];
   const pieces = text
-    .split(HIDDEN) // text, hidden, text, hidden, … text
+    // Text, hidden, text, hidden, … text.
+    .split(HIDDEN)
     .map((piece, at) => (at % 2 ? { text: nameOf(piece), box: true } : { text: piece, box: false }))
     .filter((piece) => piece.text);
   // A space at an end would not be seen.
@@ -33,7 +34,8 @@ function nameOf(char) {
 /** Cut after so many characters as people count them. @param {string} text @param {number} length */
 export function shorten(text, length) {
   if (text.length <= length) return text;
-  const start = text.slice(0, length * 16); // enough for any letters, and not the whole of a long text
+  // Enough for any letters, and not the whole of a long text.
+  const start = text.slice(0, length * 16);
   const letters = Array.from(new Intl.Segmenter().segment(start), (part) => part.segment.slice(0, 16));
   if (letters.length <= length && start.length === text.length) return letters.join("");
   return `${letters.slice(0, length).join("")}…`;
@@ -46,6 +48,13 @@ export function namesOf(tokens) {
   /** @param {number} index */
   const small = (index) => String(index).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[Number(digit)]);
   return tokens.map((text, index) => ({ text, mark: counts.get(text) > 1 ? small(index) : "" }));
+}
+
+/** Names as labels of so many letters, each made when it is first asked for. @param {Name[]} names @param {number} length */
+export function labelsOf(names, length) {
+  /** @type {string[]} */
+  const made = [];
+  return (/** @type {number} */ at) => (made[at] ??= plainLabel(names[at].text, length) + names[at].mark);
 }
 
 /** As one line of plain text, for canvas, titles and labels. @param {string} text @param {number} length */

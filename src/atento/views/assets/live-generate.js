@@ -4,7 +4,8 @@ import { byId, element, tokenNode } from "./dom.js";
 import { pageTheme } from "./page-frame.js";
 import { labelled, pressable, weightColour } from "./view-parts.js";
 
-const SHOWN = 400; // so many tokens, from the end, are written out
+// So many tokens, from the end, are written out.
+const SHOWN = 400;
 const OPTIONS = {
   tokens: { min: 1, max: 4096, step: 1, value: 20 },
   temperature: { min: 0, max: 10, step: 0.1, value: 0 },
@@ -67,10 +68,23 @@ export function generation(server, asked, done, failed) {
     const at = newest.reduce((best, weight, place, row) => (weight > row[best] ? place : best), 0);
     const parts = { count: String(rows.length), layer, head, query: tokenNode({ text: tokens[newest.length - 1] ?? "", mark: "" }) };
     const key = tokenNode({ text: tokens[at] ?? "", mark: "" });
-    live.replaceChildren(...(rows.length ? words.say("live.generate.told", { ...parts, key, weight: words.number.full(newest[at]) }) : []));
+    live.replaceChildren(...(rows.length ? words.say(rows.length === 1 ? "live.generate.one" : "live.generate.told", { ...parts, key, weight: words.number.full(newest[at]) }) : []));
   };
 
+  /** A number that is none that the model can be asked for. */
+  const wrong = () =>
+    Object.entries(OPTIONS).find(([name, { min, max, step }]) => {
+      const { value } = inputs[name];
+      return !value || !(Number(value) >= min && Number(value) <= max) || (step === 1 && Number(value) % 1);
+    });
+
   const start = async () => {
+    const [name, ends] = wrong() ?? [];
+    if (name && ends) {
+      inputs[name].focus();
+      const facts = { name: words.text(`live.option.${name}`), least: words.number.count(ends.min), most: words.number.count(ends.max) };
+      return failed(new Error(words.text(ends.step === 1 ? "live.option.whole" : "live.option.number", facts)));
+    }
     const { watch, ...request } = asked();
     const options = Object.fromEntries(Object.entries(inputs).map(([name, input]) => [name, Number(input.value)]));
     grown = { tokens: [], rows: [], watch: watch.map(String) };

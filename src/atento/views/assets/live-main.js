@@ -1,11 +1,12 @@
 // The page of the local server: a text is read by a model, and all views stand over that reading.
 
 import { byId, element } from "./dom.js";
+import { plainLabel } from "./labels.js";
 import { generation } from "./live-generate.js";
 import { headsOff, nextTokens } from "./live-parts.js";
 import { liveServer } from "./live-server.js";
-import { brandRow, fail } from "./page-frame.js";
-import { pageData, recordingApp } from "./recording-app.js";
+import { brandRow, openPage } from "./page-frame.js";
+import { recordingApp } from "./recording-app.js";
 import { recordingReader } from "./recording.js";
 import { tileClient } from "./tiles.js";
 import { chooser, labelled, pressable, refill } from "./view-parts.js";
@@ -13,10 +14,10 @@ import { wordsOf } from "./words.js";
 
 /** A text of so many characters stands in the address; a longer one is found by its reading's name. */
 const SHORT = 300;
-const READ_AGAIN = ["file", "reading", "text", "model", "off"]; // what else an address says is looked at as it is
+// What else an address says is looked at as it is.
+const READ_AGAIN = ["file", "reading", "text", "model", "off"];
 
-async function openLive() {
-  const { lang, words: dictionaries, record, worker } = pageData();
+openPage(async ({ lang, words: dictionaries, record, worker }) => {
   /** @type {{ models: string[], recordings: { id: string, name: string }[] }} */
   const { models, recordings } = record;
   const languages = Object.keys(dictionaries);
@@ -30,14 +31,15 @@ async function openLive() {
   /** @type {any} */
   let [told, app, work] = [null, null, null];
   const server = liveServer(() => words.lang);
-  const known = () => models.includes(told?.model); // a recording that was opened has no model to ask
+  // A recording that was opened has no model to ask.
+  const known = () => models.includes(told?.model);
 
   /** @param {string} text */
   const say = (text) => (status.textContent = text);
   /** @param {any} error */
   const failed = (error) => {
     if (error.name === "AbortError") return;
-    say(error.status ? error.message : `${words.text("live.lost")} ${error.message}`);
+    say(error.lost ? words.text("live.lost") : error.message);
     status.classList.add("wrong");
   };
   const addressNow = () => {
@@ -55,6 +57,8 @@ async function openLive() {
     return parts;
   };
   const writeAddress = () => history.replaceState(null, "", `#${addressNow()}`);
+  /** What an address asks for and this server has not. @param {string} key @param {string} name */
+  const lacks = (key, name) => failed(new Error(words.text(`live.lacks.${key}`, { name: plainLabel(name, 60) })));
 
   /** One piece of work at a time; the last one that was asked for. @param {(signal: AbortSignal) => Promise<any>} ask @param {string} [place] */
   const show = async (ask, place) => {
@@ -68,6 +72,8 @@ async function openLive() {
       const recording = await recordingReader(plan, server.reading(found.id));
       if (signal.aborted) return;
       const before = place ?? app?.text() ?? "";
+      // The way back to what was read.
+      if (told && place === undefined) history.pushState(null, "", location.href);
       app?.end();
       app = null;
       told = { ...found, changes: found.off.length > 0 };
@@ -87,7 +93,8 @@ async function openLive() {
       drawTop();
       drawSide();
       writeAddress();
-      say(words.text("live.read.done", { count: words.number.count(recording.tokens.length), model: told.model }));
+      const { length } = recording.tokens;
+      say(words.text(length === 1 ? "live.read.one" : "live.read.done", { count: words.number.count(length), model: told.model }));
     } catch (error) {
       failed(error);
     }
@@ -131,7 +138,8 @@ async function openLive() {
   };
   const drawSide = () => {
     if (!told || !known()) return side.replaceChildren();
-    if (!app) return; // until it is there, what stands keeps the focus
+    // Until it is there, what stands keeps the focus.
+    if (!app) return;
     refill(side, nextTokens(words, told), headsOff(words, told.off, here(), (off) => read(off)), ...(told.next.length ? [generate.node] : []));
     generate.redraw(words);
   };
@@ -158,19 +166,17 @@ async function openLive() {
     if (models.includes(said.model)) model = said.model;
     const off = /** @type {[number, number][]} */ ((said.off ?? "").split(",").map((pair) => pair.split(".").map(Number)));
     const file = recordings.find(({ name }) => name === said.file);
+    if (said.file && !file) return lacks("file", said.file);
     if (file) return openHeld(file.id, place);
     if (said.reading) return openHeld(encodeURIComponent(said.reading), place);
     if (!said.text) return recordings.length && !told ? openHeld(recordings[0].id, place) : undefined;
     input.value = said.text;
-    return read(off.filter((pair) => pair.length === 2 && pair.every(Number.isInteger)), place);
+    if (said.model && !models.includes(said.model)) return lacks("model", said.model);
+    return read(off.filter((pair) => pair.length === 2 && pair.every((at) => Number.isInteger(at) && at >= 0)), place);
   };
   root.replaceChildren(top, element("div.live", side, views));
   root.hidden = false;
   drawTop();
-  byId("failure").hidden = true;
   addEventListener("hashchange", follow);
   await follow();
-}
-
-addEventListener("error", (event) => fail(event.error ?? event.message));
-openLive().catch(fail);
+});

@@ -6,17 +6,22 @@ const TYPES = { u1: Uint8Array, i4: Int32Array, f4: Float32Array };
 /** What the head of an answer says. @param {Response} response @param {string} name */
 const told = ({ headers }, name) => headers.get(name) ?? "";
 
+/** What the browser says of a server that does not answer is in no language of the page. @param {any} error */
+const lost = (error) => {
+  throw error.name === "AbortError" ? error : Object.assign(error, { lost: true });
+};
+
 /** The server, which tells mistakes in the language of the page. @param {() => string} lang */
 export function liveServer(lang) {
   /** @param {string} path @param {any} [body] @param {AbortSignal} [signal] */
   const answer = async (path, body, signal) => {
     const headers = { "accept-language": lang(), "content-type": "application/json" };
     const request = body ? { method: "POST", body: JSON.stringify(body) } : {};
-    const response = await fetch(`/api/${path}`, { ...request, headers, signal });
+    const response = await fetch(`/api/${path}`, { ...request, headers, signal }).catch(lost);
     if (response.ok) return response;
     const text = await response.text();
     const why = told(response, "content-type").includes("json") ? JSON.parse(text).error : text;
-    throw Object.assign(new Error(why), { status: response.status });
+    throw new Error(why.trim());
   };
   /** @param {string} path @param {any} [body] @param {AbortSignal} [signal] */
   const ask = async (path, body, signal) => (await answer(path, body, signal)).json();
@@ -27,7 +32,8 @@ export function liveServer(lang) {
     if (!stream) return;
     const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
-    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const next = () => reader.read().catch(lost);
+    for (let part = await next(); !part.done; part = await next()) {
       const whole = (text + part.value).split("\n");
       text = whole.pop() ?? "";
       for (const line of whole) heard(JSON.parse(line));
@@ -41,12 +47,15 @@ export function liveServer(lang) {
       const shape = told(response, "x-shape").split(",").map(Number);
       return { shape, data: new TYPES[told(response, "x-type")](await response.arrayBuffer()) };
     },
-    tile: async (layer, head, row, col, zoom, size, signal) => {
-      const asked = new URLSearchParams(Object.entries({ row, col, zoom, size, pool: "both" }).map(([name, value]) => [name, `${value}`]));
-      const response = await answer(`readings/${id}/layers/${layer}/heads/${head}/tile?${asked}`, null, signal);
-      const [rows, cols] = ["x-rows", "x-cols"].map((name) => Number(told(response, name)));
+    tiles: async (layer, head, corners, zoom, size, signal) => {
+      const at = corners.map((corner) => corner.join(".")).join(",");
+      const response = await answer(`readings/${id}/layers/${layer}/heads/${head}/tiles?zoom=${zoom}&size=${size}&at=${at}`, null, signal);
+      const [rows, cols] = ["x-rows", "x-cols"].map((name) => told(response, name).split(",").map(Number));
       const data = new Float32Array(await response.arrayBuffer());
-      return { rows, cols, mean: data.subarray(0, rows * cols), max: data.subarray(rows * cols) };
+      let end = 0;
+      // Each can be let go of alone.
+      const parts = rows.map((high, n) => data.slice(end, (end += high * cols[n])));
+      return corners.map((_, n) => ({ rows: rows[2 * n], cols: cols[2 * n], mean: parts[2 * n], max: parts[2 * n + 1] }));
     },
   });
   return { ask, lines, reading };

@@ -6,11 +6,12 @@ import { byId, element } from "./dom.js";
 import { equationLine } from "./equation.js";
 import { hostLink } from "./host.js";
 import { namesOf } from "./labels.js";
-import { fail, startOf, pageTheme, whenLooksChange } from "./page-frame.js";
+import { openPage, pageTheme, startOf, whenLooksChange } from "./page-frame.js";
 import { pageHeader } from "./page-header.js";
 import { recordReader } from "./record.js";
 import { CANVAS_FROM, stepSection } from "./steps.js";
 import { tokensSection } from "./tokens-section.js";
+import { among } from "./view-parts.js";
 import { wordsOf } from "./words.js";
 import { arithmeticNodes, headline, PAIRED } from "./written-arithmetic.js";
 
@@ -25,8 +26,7 @@ function threeBeside(sections, { steps, head }) {
   return node;
 }
 
-async function start() {
-  const { lang, words: dictionaries, record } = JSON.parse(byId("data").textContent);
+openPage(async ({ lang, words: dictionaries, record }) => {
   const app = byId("app");
   const read = await recordReader(record);
   const tokens = namesOf(record.tokens);
@@ -37,7 +37,8 @@ async function start() {
   let chosen = record.first && { step: "weights", row: record.first[0], col: record.first[1] };
   /** @type {any} */
   let drawn = null;
-  let tell = () => {}; // the page around
+  // The page around.
+  let tell = () => {};
 
   /** The cell that is shown, pointed at or chosen, and everything that hangs on it. @param {Picked|null} selection */
   const follow = (selection) => {
@@ -142,8 +143,6 @@ async function start() {
   const look = (wanted) => {
     /** @type {Record<string, any>} */
     const found = {};
-    /** @param {number} value @param {number} count */
-    const among = (value, count) => Number.isInteger(value) && value >= 0 && value < count;
     if (among(wanted.layer, record.layers.length)) found.layer = wanted.layer;
     if (among(wanted.head, record.layers[found.layer ?? state.layer].heads)) found.head = wanted.head;
     if (state.languages.includes(wanted.lang)) found.lang = wanted.lang;
@@ -157,15 +156,12 @@ async function start() {
     keep({ step, row, col });
   };
 
-  document.body.classList.add("quiet"); // on a phone, no panel before somebody asks
+  // On a phone, no panel before somebody asks.
+  document.body.classList.add("quiet");
   draw();
   whenLooksChange(redraw);
-  byId("failure").hidden = true;
   tell = hostLink(() => {
     const { layer, head } = state;
     return { layer, head, lang: state.lang, ...(chosen ?? { step: null, row: null, col: null }) };
   }, look);
-}
-
-window.addEventListener("error", (event) => fail(event.error ?? event.message));
-start().catch(fail);
+});

@@ -30,8 +30,16 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     picture.draw();
     drawn();
   });
-  const picture = mapPicture(stage, heads, canvas, (places) => tiles.want(node, places), frame.ask);
+  const picture = mapPicture(stage, heads, canvas, (places) => tiles.want(node, places, region()), frame.ask);
   const { seen, level } = picture;
+  /** Which tiles are seen. @returns {Region} */
+  const region = () => {
+    const { down, across } = seen();
+    const side = TILE * 2 ** level();
+    /** @param {Axis} axis @returns {Ends} */
+    const ends = ({ from, to }) => [Math.floor(from / side), Math.ceil(to / side) - 1];
+    return { head: heads[0], level: level(), rows: ends(down), cols: ends(across) };
+  };
   const sizes = new ResizeObserver(picture.resized);
   sizes.observe(node);
 
@@ -178,5 +186,5 @@ export function mapPane(stage, heads, name, pointed, drawn) {
     tiles.want(node, []);
     frame.stop();
   };
-  return { node, names: picture.names, redraw: frame.ask, destroy, zoomBy, choose, strongestInView, cellAt, reach: () => picture.reach() };
+  return { node, redraw: frame.ask, destroy, zoomBy, choose, strongestInView, cellAt, reach: () => picture.reach() };
 }

@@ -1,12 +1,14 @@
 // The picture of a map: one head's weights from afar to a single one, like a street map.
 
 import { cellsPicture, NO_NUMBER, strengthOf, UNIT } from "./colours.js";
-import { plainLabel } from "./labels.js";
+import { labelsOf } from "./labels.js";
 import { TILE } from "./tiles.js";
-import { clipped, hatching, label, looks, sharp } from "./view-parts.js";
+import { clipped, fill, hatching, label, looks, outline, sharp } from "./view-parts.js";
 
-const NEAREST = -5; // a weight is 2^5 pixels wide at most
-const COLOURED = 10; // so many tiles get their colours in one frame; the others wait for the next
+// A weight is 2^5 pixels wide at most.
+const NEAREST = -5;
+// So many tiles get their colours in one frame; the others wait for the next.
+const COLOURED = 10;
 
 /** @param {number} value @param {number} least @param {number} most */
 const between = (value, least, most) => Math.max(least, Math.min(most, value));
@@ -17,13 +19,9 @@ const between = (value, least, most) => Math.max(least, Math.min(most, value));
  * @param {(places: any[]) => void} want the tiles that are missing, the nearest first @param {() => void} again in the next frame
  */
 export function mapPicture(stage, heads, canvas, want, again) {
-  const { state, tiles, recording } = stage;
+  const { state, tiles, tokens } = stage;
   const [{ Tq, Tk }] = heads;
-  const names = [recording.queryTokens(state.layer), recording.keyTokens(state.layer)];
-  /** @type {string[][]} */
-  const written = [[], []];
-  /** @param {number} axis @param {number} at */
-  const nameAt = (axis, at) => (written[axis][at] ??= plainLabel(names[axis][at].text, 14) + names[axis][at].mark);
+  const [rowLabel, colLabel] = [tokens.query, tokens.key].map((all) => labelsOf(all, 14));
   const coarse = heads.map((head) => ({
     mean: head.overview("mean") ?? head.small("mean"),
     max: head.overview("max") ?? head.small("max"),
@@ -128,7 +126,8 @@ export function mapPicture(stage, heads, canvas, want, again) {
         const [x, y] = [col * span, row * span];
         const [wide, high] = [Math.min(span, Tk - x), Math.min(span, Tq - y)];
         const side = picture ? 2 ** (at + up) : (coarse[0].mean?.width ?? 1);
-        const part = picture ? TILE * side : Infinity; // weights from one such picture to the next
+        // Weights from one such picture to the next.
+        const part = picture ? TILE * side : Infinity;
         picture ??= littlePicture();
         if (!picture) continue;
         /** @type {[number, number, number, number]} */
@@ -153,7 +152,8 @@ export function mapPicture(stage, heads, canvas, want, again) {
       const many = Math.min(at + step, length) - at;
       const mean = values.subarray(at, at + many).reduce((a, b) => a + b, 0) / many;
       strongestBar[axis] ||= largest(values, 1e-9);
-      const high = bar * Math.sqrt(Math.max(0, mean / strongestBar[axis])); // a few keys receive nearly everything
+      // A few keys receive nearly everything.
+      const high = bar * Math.sqrt(Math.max(0, mean / strongestBar[axis]));
       const thick = Math.max(0.5, many / per - (per < 0.2 ? 1 : 0));
       if (axis) context.fillRect(place(at), top - 3 - high, thick, high);
       else context.fillRect(left - 3 - high, place(at), high, thick);
@@ -162,8 +162,8 @@ export function mapPicture(stage, heads, canvas, want, again) {
     const room = (axis ? top : left) - bar - 9 * unit;
     context.fillStyle = look.ink;
     for (let at = Math.ceil(first / every) * every; at < last; at += every) {
-      if (axis) label(context, nameAt(1, at), place(at + 0.5), room + unit, "left", room, true);
-      else label(context, nameAt(0, at), room + unit, place(at + 0.5), "right", room);
+      if (axis) label(context, colLabel(at), place(at + 0.5), room + unit, "left", room, true);
+      else label(context, rowLabel(at), room + unit, place(at + 0.5), "right", room);
     }
   };
 
@@ -178,17 +178,12 @@ export function mapPicture(stage, heads, canvas, want, again) {
     const picture = map && littlePicture();
     if (!picture) return;
     const { x, y, w, h, scale } = map;
-    context.fillStyle = look.paper;
-    context.fillRect(x - 3, y - 3, w + 6, h + 6);
+    fill(context, look.paper, x - 3, y - 3, w + 6, h + 6);
     context.imageSmoothingEnabled = true;
     context.drawImage(picture, x, y, w, h);
-    context.strokeStyle = look.soft;
-    context.lineWidth = 1;
-    context.strokeRect(x - 0.5, y - 0.5, w + 1, h + 1);
-    context.strokeStyle = look.accent;
-    context.lineWidth = 2;
+    outline(context, look.soft, 1, x - 0.5, y - 0.5, w + 1, h + 1);
     const [wide, high] = [box.w, box.h].map((size) => Math.max(5, size * view.per * scale));
-    context.strokeRect(x + view.across.middle * scale - wide / 2, y + view.down.middle * scale - high / 2, wide, high);
+    outline(context, look.accent, 2, x + view.across.middle * scale - wide / 2, y + view.down.middle * scale - high / 2, wide, high);
   };
 
   /** @param {Context} context @param {Seen} view */
@@ -198,16 +193,11 @@ export function mapPicture(stage, heads, canvas, want, again) {
     const { left, top, w, h } = box;
     const [x, y, cell] = [across.place(col), down.place(row), Math.max(1, 1 / per)];
     const [wide, high] = [Math.min(left + w, across.place(Tk)) - left, Math.min(top + h, down.place(Tq)) - top];
-    context.strokeStyle = look.accent;
-    context.lineWidth = 1;
     context.globalAlpha = 0.55;
-    context.beginPath();
-    for (const at of [y - 0.5, y + cell + 0.5]) context.rect(left, at, wide, 0);
-    for (const at of [x - 0.5, x + cell + 0.5]) context.rect(at, top, 0, high);
-    context.stroke();
+    for (const at of [y - 0.5, y + cell + 0.5]) outline(context, look.accent, 1, left, at, wide, 0);
+    for (const at of [x - 0.5, x + cell + 0.5]) outline(context, look.accent, 1, at, top, 0, high);
     context.globalAlpha = 1;
-    context.lineWidth = 2;
-    context.strokeRect(x - 2, y - 2, cell + 4, cell + 4);
+    outline(context, look.accent, 2, x - 2, y - 2, cell + 4, cell + 4);
   };
 
   // Styles and sizes are asked for when they may have changed, not in every frame.
@@ -233,15 +223,13 @@ export function mapPicture(stage, heads, canvas, want, again) {
     const [x, y, wide, high] = [across.place(0), down.place(0), Tk / per, Tq / per];
     clipped(context, left, top, box.w, h, () =>
       clipped(context, x, y, wide, high, () => {
-        context.fillStyle = hatch ??= hatching(context, look.ink);
-        context.fillRect(x, y, wide, high);
+        fill(context, (hatch ??= hatching(context, look.ink)), x, y, wide, high);
         context.imageSmoothingEnabled = false;
         budget = COLOURED;
         drawTiles(context, view);
       }),
     );
-    context.strokeStyle = look.rule;
-    context.strokeRect(Math.max(left, x) - 0.5, Math.max(top, y) - 0.5, Math.min(box.w, wide) + 1, Math.min(h, high) + 1);
+    outline(context, look.rule, 1, Math.max(left, x) - 0.5, Math.max(top, y) - 0.5, Math.min(box.w, wide) + 1, Math.min(h, high) + 1);
     clipped(context, 0, top - 8, left, h + 16, () => drawEdge(context, 0, view));
     clipped(context, left - 8, 0, box.w + 16, top, () => drawEdge(context, 1, view));
     clipped(context, left, top, box.w, h, () => drawCross(context, view));
@@ -251,5 +239,5 @@ export function mapPicture(stage, heads, canvas, want, again) {
     width = 0;
     again();
   };
-  return { names, draw, resized, seen, level, reach, minimap, NEAREST };
+  return { draw, resized, seen, level, reach, minimap, NEAREST };
 }

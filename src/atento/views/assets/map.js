@@ -3,7 +3,7 @@
 import { UNIT } from "./colours.js";
 import { element, tokenNode } from "./dom.js";
 import { mapPane } from "./map-pane.js";
-import { chooser, plainTable, pressable, spoken } from "./view-parts.js";
+import { chooser, plainTable, pressable, ramp, spoken } from "./view-parts.js";
 import { parts } from "./weights.js";
 
 const IN_LIST = 10;
@@ -20,8 +20,8 @@ export function colourChooser({ words, state, change }) {
   return chooser("log", words.text("recording.colours"), kinds, state.log ? "1" : "0", (log) => change({ log: log === "1" }));
 }
 
-/** What all maps have above them: pooling, colours, zoom. @param {ViewStage} stage @param {() => any} pane */
-export function mapTools(stage, pane) {
+/** What all maps have above them: pooling, colours, zoom. @param {ViewStage} stage @param {() => any} pane @param {Node} after */
+function mapTools(stage, pane, after) {
   const { words, change } = stage;
   const say = words.text;
   return element(
@@ -35,6 +35,7 @@ export function mapTools(stage, pane) {
       pressable("+", () => pane().zoomBy(-1), { "aria-label": say("recording.map.in") }),
       pressable(say("recording.map.whole"), () => change({ zoom: null, x: null, y: null })),
     ),
+    after,
   );
 }
 
@@ -42,8 +43,8 @@ export function mapTools(stage, pane) {
  * The strongest in view: a button that goes from one to the next, and a table of them.
  * @param {ViewStage} stage @param {() => any} pane @param {string} column
  */
-export function strongestList(stage, pane, column) {
-  const { words, state } = stage;
+function strongestList(stage, pane, column) {
+  const { words, state, tokens } = stage;
   const table = element("div.strongest");
   /** @type {Pair[]} */
   let list = [];
@@ -52,8 +53,8 @@ export function strongestList(stage, pane, column) {
     list = pane().strongestInView(IN_LIST);
     const rows = list.map((one) => [
       pressable(words.number.full(one.weight), () => pane().choose(one), { class: "go" }),
-      tokenNode(pane().names[0][one.row]),
-      tokenNode(pane().names[1][one.col]),
+      tokenNode(tokens.query[one.row]),
+      tokenNode(tokens.key[one.col]),
     ]);
     const heads = [words.text(column), words.text("recording.query"), words.text("recording.key")];
     table.replaceChildren(plainTable(heads, rows, words.text("recording.map.strongest")));
@@ -75,36 +76,30 @@ export function strongestList(stage, pane, column) {
 }
 
 /** Colours from 0 to the strongest. @param {ViewStage} stage @param {() => number} reach @param {boolean} signed */
-export function mapLegend(stage, reach, signed) {
-  const { words, state } = stage;
+function mapLegend({ words, state }, reach, signed) {
   const node = element("p.legend");
   let shown = "";
   const redraw = () => {
     const high = state.log ? "1" : words.number.full(reach());
-    const now = `${high} ${state.log} ${stage.theme()}`;
-    if (now === shown) return;
-    shown = now;
-    const grade = UNIT.grades(stage.theme());
-    const ramp = element("span", { class: "ramp", "aria-hidden": "true" });
-    for (let k = signed ? -4 : 0; k <= 4; k++) {
-      const step = element("span");
-      step.style.background = `rgb(${grade(k / 4)?.join(" ")})`;
-      ramp.append(step);
-    }
     const low = signed ? `−${high}` : state.log ? "2⁻¹⁷" : "0";
-    node.replaceChildren(low, ramp, high, element("span.swatch.unseen"), words.text("recording.map.none"));
+    if (shown === low + high) return;
+    shown = low + high;
+    node.replaceChildren(low, ramp(UNIT, signed ? 9 : 5, signed), high, element("span.swatch.unseen"), words.text("recording.map.none"));
   };
   return { node, redraw };
 }
 
-/** @param {ViewStage} stage */
-export function mapView(stage) {
-  const { words, state, recording } = stage;
-  const head = recording.head(state.layer, state.head);
+/**
+ * One map or several of one place, and what stands around them: tools, what is told of a pair, colours, the strongest.
+ * @param {ViewStage} stage @param {string} about what the maps show @param {MapGiven[]} maps the strongest are those of the last
+ * @param {string} column of the list of the strongest
+ * @param {(row: number, col: number, pane: any) => (Node|string)[]} told @returns {View}
+ */
+export function mapsAround(stage, about, maps, column, told) {
+  const { words, state, head } = stage;
   const readout = spoken("p.caption.readout");
   /** @type {Cell|null} */
   let hovered = null;
-  const label = words.text("recording.map.label", { layer: String(state.layer), head: String(head.number) });
   /** @param {Cell|null} place */
   const point = (place) => {
     hovered = place;
@@ -115,38 +110,42 @@ export function mapView(stage) {
     legend.redraw();
     list.later();
   };
-  const pane = mapPane(stage, [head], label, point, drawn);
-  const legend = mapLegend(stage, pane.reach, false);
-  const list = strongestList(stage, () => pane, "recording.weight");
-  let told = "";
+  const panes = maps.map((map, at) => mapPane({ ...stage, ...map }, map.heads, map.name, point, maps[at + 1] ? () => {} : drawn));
+  const last = () => panes[panes.length - 1];
+  const legend = mapLegend(stage, () => last().reach(), maps.length > 1);
+  const list = strongestList(stage, last, column);
   const tell = () => {
-    const place = hovered ?? { row: state.row, col: state.col };
-    if (place.row == null || place.col == null || place.row >= head.Tq || place.col >= head.Tk) {
-      if (told !== "ask") readout.replaceChildren(...words.say("recording.map.ask"));
-      told = "ask";
-      return;
-    }
-    const cell = pane.cellAt(place);
-    const now = JSON.stringify([place, cell]);
-    if (now === told) return;
-    told = now;
-    const { weight, dot, lse, sees } = parts(head, place.row, place.col);
-    const { full } = words.number;
-    const tokens = { query: tokenNode(pane.names[0][place.row]), key: tokenNode(pane.names[1][place.col]) };
-    const numbers = { weight: element("b", full(weight)), dot: full(dot), lse: full(lse) };
-    readout.replaceChildren(...words.say(sees ? "recording.map.pair" : "recording.map.unseen", { ...tokens, ...numbers }));
-    if (!cell) return;
-    const { side, mean, max } = cell;
-    readout.append(" ", ...words.say("recording.map.cell", { side: String(side), mean: full(mean), max: full(max) }));
+    const { row, col } = hovered ?? state;
+    const there = row != null && col != null && row < head.Tq && col < head.Tk;
+    const said = there ? told(row, col, last()) : words.say("recording.map.ask");
+    // What is said again is not read out again.
+    if (element("p", said).textContent !== readout.textContent) readout.replaceChildren(...said);
   };
-  const tools = mapTools(stage, () => pane);
-  tools.append(list.button);
+  const figures = panes.map(({ node }, at) => element("figure", element("figcaption", maps[at].name), node));
+  const pictures = maps.length > 1 ? element("div.beside", figures) : last().node;
   return {
-    node: element("div", element("p.say", words.say("recording.map.say")), tools, readout, pane.node, legend.node, list.node),
-    redraw: pane.redraw,
+    node: element("div", element("p.say", words.say(about)), mapTools(stage, last, list.button), readout, pictures, legend.node, list.node),
+    redraw: () => panes.forEach((pane) => pane.redraw()),
     destroy: () => {
       list.stop();
-      pane.destroy();
+      for (const pane of panes) pane.destroy();
     },
   };
+}
+
+/** @param {ViewStage} stage */
+export function mapView(stage) {
+  const { words, state, head, tokens } = stage;
+  const { full } = words.number;
+  const name = words.text("recording.map.label", { layer: String(state.layer), head: String(head.number) });
+  return mapsAround(stage, "recording.map.say", [{ name, heads: [head] }], "recording.weight", (row, col, pane) => {
+    const { weight, dot, lse, sees } = parts(head, row, col);
+    const pair = { query: tokenNode(tokens.query[row]), key: tokenNode(tokens.key[col]) };
+    const numbers = { weight: element("b", full(weight)), dot: full(dot), lse: full(lse) };
+    const said = words.say(sees ? "recording.map.pair" : "recording.map.unseen", { ...pair, ...numbers });
+    const cell = pane.cellAt({ row, col });
+    if (!cell) return said;
+    const { side, mean, max } = cell;
+    return [...said, " ", ...words.say("recording.map.cell", { side: String(side), mean: full(mean), max: full(max) })];
+  });
 }

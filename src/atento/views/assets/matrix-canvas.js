@@ -5,7 +5,7 @@ import { cellsPicture, NO_NUMBER } from "./colours.js";
 import { element } from "./dom.js";
 import { walkedByKeys } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
-import { hatching, label, looks, sharp, spoken, whenPointed } from "./view-parts.js";
+import { fill, hatching, label, looks, outline, sharp, silentCanvas, spoken, whenPointed } from "./view-parts.js";
 
 /** The smallest side of a cell. @param {number} count */
 const smallest = (count) => Math.min(3, 3000 / count);
@@ -21,7 +21,7 @@ function roundStep(least) {
 export function matrixCanvas(view, theme) {
   const { matrix, words } = view;
   const { rows, cols } = matrix;
-  const [base, over] = ["canvas", "canvas.over"].map((kind) => element(kind, { "aria-hidden": "true" }));
+  const [base, over] = [silentCanvas(), silentCanvas({ class: "over" })];
   const live = spoken();
   const node = element(
     "div.matrix-scroll.canvas-matrix",
@@ -52,14 +52,15 @@ export function matrixCanvas(view, theme) {
     const colourOf = view.colours.grades(theme());
     const picture = cellsPicture(rows, cols, (p) => {
       const value = matrix.data[p];
-      return value === -Infinity || view.unseen(p) ? null : (colourOf(value) ?? NO_NUMBER); // the hatching shows through
+      // The hatching shows through.
+      return value === -Infinity || view.unseen(p) ? null : (colourOf(value) ?? NO_NUMBER);
     });
-    context.fillStyle = hatching(context, look.ink);
-    context.fillRect(left, top, cols * w, rows * h);
+    fill(context, hatching(context, look.ink), left, top, cols * w, rows * h);
     context.imageSmoothingEnabled = false;
     context.drawImage(picture, left, top, cols * w, rows * h);
     if (Math.min(w, h) < 7) return;
-    context.strokeStyle = look.paper; // gaps, where cells are large enough to be told apart
+    // Gaps, where cells are large enough to be told apart.
+    context.strokeStyle = look.paper;
     context.beginPath();
     /** @param {number} x @param {number} y @param {number} wide @param {number} high */
     const line = (x, y, wide, high) => {
@@ -90,9 +91,8 @@ export function matrixCanvas(view, theme) {
     for (let row = 0; row < rows; row += roundStep((14 * unit) / h)) writeRow(context, row);
     for (let col = 0; col < cols; col += roundStep((14 * unit) / w)) writeColumn(context, col);
     drawCells(context);
-    context.strokeStyle = look.ink;
     context.globalAlpha = 0.25;
-    context.strokeRect(left - 0.5, top - 0.5, w * cols + 1, h * rows + 1);
+    outline(context, look.ink, 1, left - 0.5, top - 0.5, w * cols + 1, h * rows + 1);
     drawMarks();
   };
 
@@ -102,29 +102,24 @@ export function matrixCanvas(view, theme) {
     context.font = `bold ${look.smallFont}`;
     /** The label of a marked line, over the labels beneath. @param {number} x @param {number} y @param {number} wide @param {number} high @param {() => void} write */
     const banner = (x, y, wide, high, write) => {
-      context.fillStyle = paper;
-      context.fillRect(x, y, wide - 1, high);
+      fill(context, paper, x, y, wide - 1, high);
       context.fillStyle = ink;
       write();
     };
     for (const { row, col, kind } of marks) {
       const [x, wide] = col === null ? [left, cols * w] : [left + col * w, w];
       const [y, high] = row === null ? [top, rows * h] : [top + row * h, h];
-      context.strokeStyle = kind === "source" ? source : accent;
-      context.lineWidth = kind === "along" ? 1 : 2;
-      context.strokeRect(x - 1, y - 1, wide + 1, high + 1);
-      if (kind === "along") continue;
+      const along = kind === "along";
+      outline(context, kind === "source" ? source : accent, along ? 1 : 2, x - 1, y - 1, wide + 1, high + 1);
+      if (along) continue;
       if (row !== null) banner(0, y + high / 2 - 8 * unit, left, 16 * unit, () => writeRow(context, row));
       if (col !== null) banner(x + wide / 2 - 8 * unit, 0, 16 * unit, top - 2, () => writeColumn(context, col));
     }
   };
 
-  /** @param {MouseEvent|null} event @returns {Cell|null} */
-  const cellAt = (event) => {
-    if (!event) return null;
-    const area = over.getBoundingClientRect();
-    const col = Math.floor((event.clientX - area.left - left) / w);
-    const row = Math.floor((event.clientY - area.top - top) / h);
+  /** @param {number} x @param {number} y @returns {Cell|null} */
+  const cellAt = (x, y) => {
+    const [row, col] = [Math.floor((y - top) / h), Math.floor((x - left) / w)];
     return row >= 0 && col >= 0 && row < rows && col < cols ? { row, col } : null;
   };
   /** @param {Cell} cell */
@@ -135,16 +130,13 @@ export function matrixCanvas(view, theme) {
     view.choose(row, col);
   };
   let pointed = "";
-  whenPointed(over, (event) => {
-    const cell = cellAt(event);
+  /** @param {Cell|null} cell */
+  const point = (cell) => {
     const key = JSON.stringify(cell);
     if (key !== pointed) view.point(cell);
     pointed = key;
-  });
-  over.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-    const cell = cellAt(event);
-    if (cell) select(cell);
-  });
+  };
+  whenPointed(over, cellAt, point, (cell) => cell && select(cell));
   node.addEventListener("focus", () => {
     if (node.matches(":focus-visible")) select(current);
   });

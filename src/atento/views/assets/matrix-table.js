@@ -8,7 +8,8 @@ import { walkedByKeys } from "./grid-keys.js";
 /** Decimals that fit into a column. @param {number} width @param {number} cols */
 function decimalsFor(width, cols) {
   const room = width / cols;
-  if (cols <= 8 || room >= 58) return 4; // a few columns rather scroll than lose digits
+  // A few columns rather scroll than lose digits.
+  if (cols <= 8 || room >= 58) return 4;
   return room >= 42 ? 2 : 0;
 }
 

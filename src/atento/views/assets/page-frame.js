@@ -25,10 +25,21 @@ export function whenLooksChange(redraw, signal) {
 
 /** Whatever goes wrong is said in words, not with an empty page. @param {any} error */
 export function fail(error) {
-  const notice = byId("failure");
-  notice.hidden = false;
-  notice.classList.add("now");
+  byId("failure").classList.add("now");
   byId("failure-detail").textContent = String(error?.message ?? error);
+}
+
+/** With the data that Python wrote into the page; their script is not needed any more. @param {(given: any) => Promise<void>} open */
+export async function openPage(open) {
+  addEventListener("error", (event) => fail(event.error ?? event.message));
+  try {
+    const source = byId("data");
+    const given = JSON.parse(source.textContent);
+    source.remove();
+    await open(given);
+  } catch (error) {
+    fail(error);
+  }
 }
 
 /** The name, and the languages to choose from. @param {Words} words @param {string[]} languages @param {(lang: string) => void} pick */

@@ -4,20 +4,20 @@ import { colourScale, NO_NUMBER } from "./colours.js";
 import { element, tokenNode } from "./dom.js";
 import { walkedByKeys } from "./grid-keys.js";
 import { colourChooser } from "./map.js";
-import { eachFrame, group, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, unfolding, weightColour, whenPointed, within } from "./view-parts.js";
+import { eachFrame, fill, group, lead, looks, outline, pictureBox, plainTable, pressable, refill, sharp, spoken, unfolding, weightColour, whenPointed, within } from "./view-parts.js";
 import { row } from "./weights.js";
 
 const LARGEST_PICTURE = 640;
-const MOST_OTHERS = 40; // tokens outside the image that are offered
+// Tokens outside the image that are offered.
+const MOST_OTHERS = 40;
 
 /** @param {ViewStage} stage @returns {View} */
 export function patchesView(stage) {
-  const { recording, words, state } = stage;
+  const { layer, head, tokens, words, state } = stage;
   const { full } = words.number;
-  const layer = recording.layers[state.layer];
   const { rows, cols, before } = layer.patches;
-  const tokens = { query: recording.queryTokens(state.layer), key: recording.keyTokens(state.layer) };
-  const own = layer.kind !== "cross" && tokens.query.length === tokens.key.length; // queries are patches, too
+  // Queries are patches, too.
+  const own = layer.kind !== "cross" && tokens.query.length === tokens.key.length;
   /** @type {Words["text"]} */
   const say = (key, parts) => words.text(`recording.patches.${key}`, parts);
   const { box, canvas } = pictureBox("patches-box", say(own ? "keys" : "picture"));
@@ -26,7 +26,6 @@ export function patchesView(stage) {
   const rest = element("p.note");
   const text = element("div");
   const node = element("div", lead(words, "patches"), others, readout, box, rest, element("div.choices", colourChooser(stage)), text);
-  const head = recording.head(state.layer, state.head);
   let weights = new Float32Array(0);
   let hover = -1;
   let cell = 1;
@@ -88,39 +87,29 @@ export function patchesView(stage) {
     const scale = colourScale(seen);
     const colour = state.log ? weightColour(theme, true) : (/** @type {number} */ value) => scale.rgb(value, theme) ?? NO_NUMBER;
     seen.forEach((value, at) => {
-      context.fillStyle = `rgb(${colour(value)})`;
-      context.fillRect((at % cols) * cell, Math.floor(at / cols) * cell, cell - 0.5, cell - 0.5);
+      fill(context, `rgb(${colour(value)})`, (at % cols) * cell, Math.floor(at / cols) * cell, cell - 0.5, cell - 0.5);
     });
-    context.lineWidth = Math.max(2, cell / 10);
     for (const [token, ink] of [[hover, look.ink], [own ? query() : -1, look.accent]]) {
       if (!isPatch(token)) continue;
       const { row: line, col } = spot(token);
-      context.strokeStyle = ink;
-      context.strokeRect(col * cell + 1, line * cell + 1, cell - 2.5, cell - 2.5);
+      outline(context, ink, Math.max(2, cell / 10), col * cell + 1, line * cell + 1, cell - 2.5, cell - 2.5);
     }
   };
   const frame = eachFrame(draw);
-  /** @param {MouseEvent|null} event */
-  const patchAt = (event) => {
-    if (!event) return -1;
-    const { clientX, clientY } = event;
-    const { left, top } = canvas.getBoundingClientRect();
-    const [col, line] = [Math.floor((clientX - left) / cell), Math.floor((clientY - top) / cell)];
-    return col >= 0 && line >= 0 && col < cols && line < rows ? before + line * cols + col : -1;
+  /** @param {number} x @param {number} y */
+  const patchAt = (x, y) => {
+    const [col, line] = [x, y].map((at) => Math.floor(at / cell));
+    return col >= 0 && line >= 0 && col < cols && line < rows ? before + line * cols + col : null;
   };
-  /** @param {number} token */
+  /** @param {number|null} token */
   const point = (token) => {
-    if (token === hover) return;
-    hover = token;
+    if ((token ?? -1) === hover) return;
+    hover = token ?? -1;
     tell();
     frame.ask();
   };
   const take = own ? choose : point;
-  whenPointed(box, (event) => point(patchAt(event)));
-  box.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-    const token = patchAt(event);
-    if (token >= 0) take(token);
-  });
+  whenPointed(canvas, patchAt, point, (token) => token !== null && take(token));
   const from = () => (own ? query() : hover);
   /** @param {Cell} next */
   const go = (next) => take(isPatch(from()) ? before + next.row * cols + next.col : before);

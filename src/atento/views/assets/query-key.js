@@ -3,10 +3,11 @@
 import { colourScale } from "./colours.js";
 import { element, tokenNode } from "./dom.js";
 import { walkedByKeys } from "./grid-keys.js";
-import { chooser, eachFrame, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, unfolding, within } from "./view-parts.js";
+import { chooser, eachFrame, fill, labelled, lead, looks, pictureBox, plainTable, pressable, refill, sharp, spoken, unfolding, within } from "./view-parts.js";
 import { parts, strongest } from "./weights.js";
 
-const SEARCHED = 2 ** 21; // of so many pairs the strongest are sought; of more, those of the query
+// Of so many pairs the strongest are sought; of more, those of the query.
+const SEARCHED = 2 ** 21;
 const STRONGEST = 50;
 const GUTTER = 34;
 /** The features that make up so much of the score carry it. */
@@ -14,16 +15,15 @@ const MOST = 0.8;
 
 /** @param {ViewStage} stage @returns {View} */
 export function pairView(stage) {
-  const { recording, words, state } = stage;
+  const { head, words, state } = stage;
   const { full, count } = words.number;
   /** @type {Words["text"]} */
   const say = (key, given) => words.text(`recording.pair.${key}`, given);
-  const tokens = { row: recording.queryTokens(state.layer), col: recording.keyTokens(state.layer) };
+  const tokens = { row: stage.tokens.query, col: stage.tokens.key };
   const { box, canvas } = pictureBox("pair-box", say("keys"));
   const readout = spoken("p.note.caption");
   const [title, chain, carried, text, places] = ["p.headline", "ol.chain", "p.note", "div", "div.choices"].map((kind) => element(kind));
   const node = element("div", lead(words, "pair"), places, title, chain, carried, box, readout, text);
-  const head = recording.head(state.layer, state.head);
   /** @type {any} */
   let made = null;
   /** @type {Pair[]|null} */
@@ -48,8 +48,8 @@ export function pairView(stage) {
   /** @param {"row"|"col"} name */
   const chooseToken = (name) => {
     const { length } = tokens[name];
-    const input = element("input", { id: `pair-${name}`, type: "number", min: 0, max: length - 1, value: place(name) });
-    input.addEventListener("change", () => stage.change({ [name]: within(input.value, length) }));
+    const onchange = () => stage.change({ [name]: within(input.value, length) });
+    const input = element("input", { id: `pair-${name}`, type: "number", min: 0, max: length - 1, value: place(name), onchange });
     return labelled(input.id, say(name), input);
   };
   const orders = ["size", "number"].map((name) => [name, say(`by.${name}`)]);
@@ -141,12 +141,11 @@ export function pairView(stage) {
       const zero = top + 5 * look.unit + high * scale;
       context.fillStyle = look.soft;
       context.fillText(name, 0, zero);
-      context.fillStyle = look.rule;
-      context.fillRect(left, zero, width - left, 1);
+      fill(context, look.rule, left, zero, width - left, 1);
       values.forEach((value, at) => {
         const share = Math.sign(value) * (0.5 + 0.5 * Math.abs(value / colours.reach)) * colours.reach;
-        context.fillStyle = order[at] === feature ? look.accent : `rgb(${colours.rgb(share, theme)})`;
-        context.fillRect(left + at * wide, zero, Math.max(1, wide - 1), -value * scale);
+        const ink = order[at] === feature ? look.accent : `rgb(${colours.rgb(share, theme)})`;
+        fill(context, ink, left + at * wide, zero, Math.max(1, wide - 1), -value * scale);
       });
       top += highs[line];
     });

@@ -14,15 +14,8 @@ import { wordsOf } from "./words.js";
 
 /** @type {Record<string, (stage: ViewStage) => View>} */
 const VIEWS = { heads: headsView, map: mapView, arcs: arcsView, pair: pairView, compare: compareView, patches: patchesView };
-const REMADE = ["view", "layer", "head", "lang"]; // what else changes is drawn by the view as it is
-
-/** The page's data, out of the page; its script is not needed any more. */
-export function pageData() {
-  const node = byId("data");
-  const data = JSON.parse(node.textContent);
-  node.remove();
-  return data;
-}
+// What else changes is drawn by the view as it is.
+const REMADE = ["view", "layer", "head", "lang"];
 
 /** What an address says; what means nothing is left out. @param {string} text @param {any[]} layers @param {string[]} languages */
 export function fromHash(text, layers, languages) {
@@ -153,7 +146,20 @@ export async function recordingApp(root, { recording, dictionaries, tiles, lang,
     document.documentElement.lang = state.lang;
     view?.destroy();
     const panel = element("div", { id: "view", role: "tabpanel", "aria-labelledby": `tab-${state.view}` });
-    const stage = { recording, words, state, tiles, change, theme: pageTheme, width: () => panel.clientWidth };
+    const { layer } = state;
+    /** @type {ViewStage} */
+    const stage = {
+      recording,
+      layer: layers[layer],
+      head: recording.head(layer, state.head),
+      tokens: { query: recording.queryTokens(layer), key: recording.keyTokens(layer) },
+      words,
+      state,
+      tiles,
+      change,
+      theme: pageTheme,
+      width: () => panel.clientWidth,
+    };
     const why = lacking(state.view);
     view = why
       ? { node: element("p.say", words.say(why)), redraw: () => {}, destroy: () => {} }

@@ -2,13 +2,12 @@
 
 import { byId, element } from "./dom.js";
 import { hosted, hostLink } from "./host.js";
-import { brandRow, fail } from "./page-frame.js";
-import { hashText, pageData, recordingApp } from "./recording-app.js";
+import { brandRow, fail, openPage } from "./page-frame.js";
+import { hashText, recordingApp } from "./recording-app.js";
 import { recordingReader } from "./recording.js";
 import { tileClient } from "./tiles.js";
 
-async function open() {
-  const { lang, words: dictionaries, record, worker } = pageData();
+openPage(async ({ lang, words: dictionaries, record, worker }) => {
   let tell = () => {};
   const app = await recordingApp(byId("app"), {
     recording: await recordingReader(record),
@@ -25,12 +24,8 @@ async function open() {
   });
   const { state, defaults, look, seen } = app;
   addEventListener("hashchange", () => look(location.hash.slice(1), { ...defaults, lang: state.lang }).catch(fail));
-  byId("failure").hidden = true;
   tell = hostLink(seen, (wanted) => {
     const blank = Object.entries(wanted).filter(([name, value]) => value === null && defaults[name] === null);
     return look(hashText({ ...state, ...wanted }, {}), Object.fromEntries(blank)).catch(fail);
   });
-}
-
-addEventListener("error", (event) => fail(event.error ?? event.message));
-open().catch(fail);
+});

@@ -20,9 +20,11 @@ export async function recordingReader(record, server) {
   const fetched = async (place) => {
     try {
       done.set(place, await (server ? server.array(place) : decodeTyped(arrays[place])));
-      if (!server) arrays[place] = null; // its text is not needed any more
+      // Its text is not needed any more.
+      if (!server) arrays[place] = null;
     } catch (error) {
-      reading.delete(place); // to be asked for again
+      // To be asked for again.
+      reading.delete(place);
       throw error;
     }
   };
@@ -136,7 +138,7 @@ export async function recordingReader(record, server) {
       overview: (pool) => (pictures[pool] ??= picture(layer.overview, pool, index)),
     };
     if (layer.served && server) {
-      made.fetchTile = /** @type {FetchTile} */ ((...asked) => server.tile(layerIndex, made.number, ...asked));
+      made.fetchTiles = /** @type {FetchTiles} */ ((...asked) => server.tiles(layerIndex, made.number, ...asked));
       if (layer.query && !query) awaited(made);
     }
     heads.set(id, made);

@@ -1,12 +1,12 @@
 // The steps of the equation as sections: what happens, the formula with this run's sizes, the matrix.
 
-import { colourScale, paint } from "./colours.js";
+import { colourScale } from "./colours.js";
 import { element, symbol } from "./dom.js";
 import { usualScale } from "./equation.js";
 import { plainLabel } from "./labels.js";
 import { matrixCanvas } from "./matrix-canvas.js";
 import { matrixTable } from "./matrix-table.js";
-import { unfolding } from "./view-parts.js";
+import { ramp, unfolding } from "./view-parts.js";
 import { PAIRED } from "./written-arithmetic.js";
 
 /** From so many cells on, a canvas: the page must not grow with them. */
@@ -111,15 +111,10 @@ function drawing({ scene, drawings, point, choose, close, theme, width }, name, 
 function legend({ colours, words, matrix, unseen }) {
   const { reach, signed } = colours;
   const { full } = words.number;
-  const swatches = (signed ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]).map((place) => {
-    const swatch = element("span");
-    paint(swatch, colours, place * (reach || 1));
-    return swatch;
-  });
   return element(
     "p.legend",
     full(signed ? -reach : 0),
-    element("span.ramp", { "aria-hidden": "true" }, swatches),
+    ramp(colours, 5),
     full(reach),
     matrix.data.some((value, p) => value === -Infinity || unseen(p)) && [
       element("span.swatch.unseen", { "aria-hidden": "true" }),

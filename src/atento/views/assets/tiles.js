@@ -8,8 +8,14 @@ export const TILE = 128;
 /** So many tiles are kept. */
 const KEPT = 640;
 
-/** So many are fetched at a time, and so many of those around what is seen, so many tiles wide. */
-const [FETCHED, AHEAD, AROUND] = [6, 3, 2];
+/**
+ * So many requests at a time, so many for what is fetched ahead, and so many tiles around what is seen. In one
+ * request are so many tiles, or of those ahead so many: whoever moves the map waits for what has begun.
+ */
+const [FETCHED, AHEAD, AROUND, TOGETHER, FEW] = [6, 3, 2, 4, 2];
+
+/** Milliseconds in which tiles that come are gathered: a drawing costs as much as a tile. */
+const GATHERED = 50;
 
 /** Cells of a tile from finer ones, each counting for the weights that it holds. @type {FromOverview} */
 function fromOverview(head, level, row, col) {
@@ -55,10 +61,8 @@ export function tileClient(source) {
   const heard = new Set();
   /** @type {Set<string>} */
   const begun = new Set();
-  /** Tiles to be fetched that were looked at since the last wish. @type {Spot[]} */
-  let looked = [];
-  /** What is being fetched, and how to end it. @type {Map<string, AbortController>} */
-  const fetched = new Map();
+  /** What is being fetched, and how to end it. @type {Set<{ names: string[], ended: AbortController }>} */
+  const fetched = new Set();
   const identities = new WeakMap();
   let count = 0;
   /** @param {Head} head */
@@ -78,6 +82,19 @@ export function tileClient(source) {
     return tile;
   };
 
+  /** What is missing in the views themselves. */
+  const seen = () => [...wanted].flatMap(([owner, places]) => (owner === "ahead" ? [] : places));
+  let gathering = 0;
+  const tell = () => {
+    clearTimeout(gathering);
+    gathering = 0;
+    for (const one of heard) one();
+  };
+  const tellSoon = () => {
+    if (seen().every((place) => kept.has(key(place)))) tell();
+    else gathering ||= setTimeout(tell, GATHERED);
+  };
+
   const make = workerMaker(source);
   /** @type {Hand[]} */
   const team = [];
@@ -87,7 +104,7 @@ export function tileClient(source) {
     keep(one.busy, tile);
     one.busy = "";
     feed();
-    for (const tell of heard) tell();
+    tellSoon();
   };
   const enlist = () => {
     /** @type {Hand} */
@@ -100,84 +117,99 @@ export function tileClient(source) {
         one.worker = null;
         begun.delete(one.busy);
         one.busy = "";
-        for (const tell of heard) tell(); // they will want the tile again
+        // They will want the tile again.
+        tell();
       };
     } catch {
-      one.worker = null; // a browser that allows no worker: tiles are made here, between frames
+      // A browser that allows no worker: tiles are made here, between frames.
+      one.worker = null;
     }
     team.push(one);
     return one;
   };
   const most = Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1));
 
-  /** The most urgent tile that nobody has begun, of those to be fetched or of the others. @param {boolean} remote */
-  const next = (remote) => {
-    for (const [owner, places] of wanted) {
-      if (owner === "ahead" && fetched.size >= AHEAD) break;
-      for (const place of places) {
-        const name = key(place);
-        if (Boolean(place.head.fetchTile) === remote && !kept.has(name) && !begun.has(name)) return { place, name };
-      }
+  /** @param {Spot} place */
+  const isOpen = (place) => !kept.has(key(place)) && !begun.has(key(place));
+  /** The most urgent tile that nobody has begun, of those that are made here. */
+  const next = () => {
+    for (const places of wanted.values()) {
+      const place = places.find((one) => !one.head.fetchTiles && isOpen(one));
+      if (place) return { place, name: key(place) };
     }
     return null;
   };
-  /** @param {{ place: Spot, name: string }} found */
-  const fetchOne = ({ place: { head, level, row, col }, name }) => {
-    const ended = new AbortController();
+  /** Those to be fetched next, in one request: fewer when few are left, so that there is work for all of the server. */
+  const nextTogether = () => {
+    for (const [owner, places] of wanted) {
+      const ahead = owner === "ahead";
+      if (ahead && (fetched.size >= AHEAD || seen().length)) break;
+      const left = places.filter((place) => place.head.fetchTiles && isOpen(place));
+      const alike = left.filter(({ head, level }) => head === left[0].head && level === left[0].level);
+      if (left.length) return alike.slice(0, ahead ? FEW : Math.min(TOGETHER, Math.ceil(left.length / 4)));
+    }
+    return [];
+  };
+  /** @param {Spot[]} places */
+  const fetchSome = (places) => {
+    const [{ head, level }] = places;
+    const one = { names: places.map(key), ended: new AbortController() };
     const side = TILE * 2 ** level;
-    begun.add(name);
-    fetched.set(name, ended);
-    const tell = () => heard.forEach((one) => one());
+    for (const name of one.names) begun.add(name);
+    fetched.add(one);
     head
-      .fetchTile?.(row * side, col * side, level, TILE, ended.signal)
-      .then((tile) => (keep(name, tile), tell()))
+      .fetchTiles?.(places.map(({ row, col }) => [row * side, col * side]), level, TILE, one.ended.signal)
+      .then((tiles) => {
+        tiles.forEach((tile, at) => keep(one.names[at], tile));
+        // Others change nothing that is drawn.
+        if (seen().some((place) => one.names.includes(key(place)))) tellSoon();
+      })
       .catch(() => {
-        if (ended.signal.aborted) return;
-        for (const [owner, places] of wanted) wanted.set(owner, places.filter((place) => key(place) !== name));
-        setTimeout(tell, 1000); // they will want the tile again
+        if (one.ended.signal.aborted) return;
+        for (const [owner, all] of wanted) wanted.set(owner, all.filter((place) => !one.names.includes(key(place))));
+        // They will want the tiles again.
+        setTimeout(tell, 1000);
       })
       .finally(() => {
-        begun.delete(name);
-        fetched.delete(name);
+        for (const name of one.names) begun.delete(name);
+        fetched.delete(one);
         feed();
       });
   };
-  /** Around what is seen, so that it is there when the map is moved; asked for last. */
-  const lookAhead = () => {
-    const level = Math.min(...looked.map((place) => place.level));
-    const seen = looked.filter((place) => place.level === level);
-    looked = [];
+  /** Around what is seen, so that it is there when the map is moved; asked for last. @param {Region} [region] */
+  const lookAhead = (region) => {
     wanted.delete("ahead");
-    if (!seen.length || isPooled(seen[0])) return;
-    const [{ head }] = seen;
-    /** @param {"row"|"col"} axis @param {number} length @returns {Ends} */
-    const span = (axis, length) => {
-      const at = seen.map((place) => place[axis]);
-      const last = Math.ceil(length / (TILE * 2 ** level)) - 1;
-      return [Math.max(0, Math.min(...at) - AROUND), Math.min(last, Math.max(...at) + AROUND)];
-    };
-    const [rows, cols] = [span("row", head.Tq), span("col", head.Tk)];
+    if (!region?.head.fetchTiles) return;
+    const { head, level, rows, cols } = region;
     /** @type {Spot[]} */
     const places = [];
-    for (let row = rows[0]; row <= rows[1]; row++)
-      for (let col = cols[0]; col <= cols[1]; col++) places.push({ head, level, row, col });
+    /** @param {Ends} ends @param {number} length @returns {Ends} */
+    const wider = ([first, last], length) => [
+      Math.max(0, first - AROUND),
+      Math.min(Math.ceil(length / (TILE * 2 ** level)) - 1, last + AROUND),
+    ];
+    const [down, across] = [wider(rows, head.Tq), wider(cols, head.Tk)];
+    for (let row = down[0]; row <= down[1]; row++)
+      for (let col = across[0]; col <= across[1]; col++) places.push({ head, level, row, col });
+    if (isPooled(places[0])) return;
     /** @param {number} at @param {Ends} ends */
-    const far = (at, [first, last]) => Math.max(0, first + AROUND - at, at - last + AROUND); // from what is seen
+    const far = (at, [first, last]) => Math.max(0, first - at, at - last);
     /** @param {Spot} place */
     const distance = (place) => Math.max(far(place.row, rows), far(place.col, cols));
     wanted.set("ahead", places.sort((a, b) => distance(a) - distance(b)));
   };
   /** Whether the overview that the page has is fine enough. @param {Spot} place */
   const isPooled = ({ head, level }) => 2 ** level >= (head.overview("mean")?.width ?? Infinity);
-  /** What nobody looks at any longer is not waited for. */
+  /** What nobody looks at any longer is not waited for, nor what is fetched ahead while something is missing. */
   const abandon = () => {
-    const names = new Set([...wanted.values()].flat().map(key));
-    for (const [name, ended] of fetched) if (!names.has(name)) ended.abort();
+    const missing = seen();
+    const names = new Set((missing.length ? missing : [...wanted.values()].flat()).map(key));
+    for (const one of fetched) if (!one.names.some((name) => names.has(name))) one.ended.abort();
   };
   const feed = () => {
-    for (let found; fetched.size < FETCHED && (found = next(true)); ) fetchOne(found);
+    for (let found; fetched.size < FETCHED && (found = nextTogether()).length; ) fetchSome(found);
     while (team.length < most || team.some(({ busy }) => !busy)) {
-      const found = next(false);
+      const found = next();
       if (!found) return;
       const one = team.find(({ busy }) => !busy) ?? enlist();
       const { place, name } = found;
@@ -206,7 +238,6 @@ export function tileClient(source) {
     get: (place) => {
       const name = key(place);
       const tile = kept.get(name);
-      if (place.head.fetchTile) looked.push(place);
       if (tile) {
         kept.delete(name);
         kept.set(name, tile);
@@ -215,11 +246,11 @@ export function tileClient(source) {
       if (!isPooled(place)) return null;
       return keep(name, fromOverview(place.head, place.level, place.row, place.col));
     },
-    want: (owner, places) => {
+    want: (owner, places, region) => {
       if (places.length) wanted.set(owner, places);
       else wanted.delete(owner);
       owner.ariaBusy = String(places.length > 0);
-      lookAhead();
+      lookAhead(region);
       abandon();
       feed();
     },

@@ -147,7 +147,7 @@ type Head = HeadWeights & {
   small: (pool: Pool) => Picture | null;
   overview: (pool: Pool) => Picture | null;
   waits?: boolean;
-  fetchTile?: FetchTile;
+  fetchTiles?: FetchTiles;
 };
 /**
  * `ready(layer, head)` reads the arrays of a layer, or of one head where each has its own; `head(layer, index)`
@@ -193,18 +193,20 @@ type Layer = {
 /** Where the arrays of a recording are, if not within the page. */
 type Server = {
   array: (place: number) => Promise<any>;
-  tile: (layer: any, number: number, ...asked: Parameters<FetchTile>) => Promise<Tile>;
+  tiles: (layer: any, number: number, ...asked: Parameters<FetchTiles>) => Promise<Tile[]>;
 };
 /** Cells of 2^level × 2^level weights from cell (row · TILE, col · TILE) on. */
 type Tile = { rows: number; cols: number; mean: Float32Array; max: Float32Array };
 type Spot = { head: Head; level: number; row: number; col: number };
+/** What is seen of a head, by the first and last tile of both axes. */
+type Region = { head: Head; level: number; rows: Ends; cols: Ends };
 /**
  * `get` returns a tile that is there. `want` says what one owner needs, the most urgent first: what it
- * wanted before is forgotten, unless a worker has begun. `listen` tells of each tile that has come.
+ * wanted before is forgotten, unless a worker has begun; around the region it is fetched ahead. `listen` tells of each tile that has come.
  */
 type Tiles = {
   get: (spot: Spot) => Tile | null;
-  want: (owner: any, spots: Spot[]) => void;
+  want: (owner: any, spots: Spot[], region?: Region) => void;
   listen: (heard: () => void) => () => void;
 };
 /** Who makes tiles; `busy`: with which. */
@@ -226,7 +228,7 @@ type Told = { next: { token: string; probability: number; before: number }[]; mo
 /** Layer and head. */
 type HeadOf = [number, number];
 type Pool = "mean" | "max";
-type FetchTile = (row0: number, col0: number, zoom: number, size: number, signal: AbortSignal) => Promise<Tile>;
+type FetchTiles = (corners: number[][], zoom: number, size: number, signal: AbortSignal) => Promise<Tile[]>;
 type Side = "query" | "key";
 /**
  * One head, as it can be sent to a worker. `mask`: the keys that query i sees are the runs
@@ -291,9 +293,12 @@ type Multiply = (
 ) => void;
 type Weigh = (head: HeadWeights, i: number, from: number, to: number, values: Float64Array, at: number) => void;
 type FirstRun = (mask: NonNullable<HeadWeights["mask"]>, i: number, j: number) => number;
-/** What a view is given, and what it gives back. */
+/** What a view is given, and what it gives back: `layer`, `head` and `tokens` are those of the state. */
 type ViewStage = {
   recording: Recording;
+  layer: Layer;
+  head: Head;
+  tokens: Record<Side, Name[]>;
   words: Words;
   state: { pool: Pool; [name: string]: any };
   tiles: Tiles;
@@ -302,19 +307,23 @@ type ViewStage = {
   change: (partial: Record<string, any>) => void;
 };
 type View = { node: HTMLElement; redraw: () => void; destroy: () => void };
+/** A map among others: of one head, or of two whose difference it shows; `tokens` where they are not those of the page. */
+type MapGiven = { name: string; heads: Head[]; tokens?: Record<Side, Name[]> };
 /** A token of one side. */
 type Place = { side: Side; at: number };
 type Point = { clientX: number; clientY: number };
 
 // The page of a training that was watched.
 
-/** What Python wrote, its arrays read: `values` are a head's numbers at all steps; heads are counted through the layers. */
+/** A head of a training that was watched: the number and the name of its layer, and its own number there. */
+type HeadName = { layer: number; name: string; head: number };
+/** What Python wrote, its arrays read: `courses` are each head's numbers at all steps; heads are counted through the layers. */
 type Watched = {
   steps: number[];
   layers: string[];
   heads: number[];
-  count: number;
-  values: (statistic: string, head: number) => number[];
+  names: HeadName[];
+  courses: Record<string, number[][]>;
   loss: number[];
   log: number[][];
   maps: { shape: number[]; data: Uint8Array; frames: number[] }[];

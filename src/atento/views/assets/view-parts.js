@@ -1,6 +1,6 @@
 // What pages and views share: choices, tables, sharp canvases, the colour of a weight.
 
-import { NO_NUMBER, strengthOf, UNIT } from "./colours.js";
+import { NO_NUMBER, paint, strengthOf, UNIT } from "./colours.js";
 import { byId, element } from "./dom.js";
 import { plainLabel } from "./labels.js";
 
@@ -12,6 +12,9 @@ export function weightColour(theme, log) {
 
 /** A place on an axis, whatever was in the page's address. @param {any} value @param {number} length */
 export const within = (value, length) => Math.max(0, Math.min(length - 1, Math.trunc(value) || 0));
+
+/** Whether this is one of so many places. @param {any} value @param {number} length */
+export const among = (value, length) => Number.isInteger(value) && value === within(value, length);
 
 /** A word that the page knows, or the name itself. @param {Words} words @param {string} kind @param {string} name */
 export function named(words, kind, name) {
@@ -32,9 +35,25 @@ export function chooser(id, label, options, chosen, pick) {
 /** @param {any} content @param {() => void} onclick @param {Record<string, any>} [attributes] */
 export const pressable = (content, onclick, attributes = {}) => element("button", { type: "button", onclick, ...attributes }, content);
 
+/** A canvas: what it shows is said elsewhere. @param {Record<string, any>} [attributes] */
+export const silentCanvas = (attributes) => element("canvas", { "aria-hidden": "true", ...attributes });
+
+/** A rectangle in one colour. @param {Context} context @param {string|CanvasPattern} ink @param {[number, number, number, number]} place */
+export function fill(context, ink, ...place) {
+  context.fillStyle = ink;
+  context.fillRect(...place);
+}
+
+/** A rectangle's edge. @param {Context} context @param {string} ink @param {number} thick @param {[number, number, number, number]} place */
+export function outline(context, ink, thick, ...place) {
+  context.strokeStyle = ink;
+  context.lineWidth = thick;
+  context.strokeRect(...place);
+}
+
 /** A canvas that is walked with keys. @param {string} name of its class @param {string} label */
 export function pictureBox(name, label) {
-  const canvas = element("canvas", { "aria-hidden": "true" });
+  const canvas = silentCanvas();
   return { canvas, box: element(`div.${name}`, { tabindex: 0, role: "application", "aria-label": label }, canvas) };
 }
 
@@ -48,6 +67,17 @@ export function plainTable(heads, rows, label) {
   const line = ([first, ...cells]) => element("tr", element("th", { scope: "row" }, first), cells.map((cell) => element("td", cell)));
   const table = element("table.plain", element("thead", element("tr", titles)), element("tbody", rows.map(line)));
   return element("div.table-scroll", { tabindex: 0, role: "region", "aria-label": label }, table);
+}
+
+/** So many colours, from the least to the most. @param {Colours} colours @param {number} count @param {boolean} [signed] */
+export function ramp(colours, count, signed = colours.signed) {
+  const steps = Array.from({ length: count }, (_, at) => {
+    const place = at / (count - 1);
+    const step = element("span");
+    paint(step, colours, (signed ? 2 * place - 1 : place) * (colours.reach || 1));
+    return step;
+  });
+  return element("span.ramp", { "aria-hidden": "true" }, steps);
 }
 
 /** What is made when it is asked for. @param {any} label @param {() => Node} make @param {string} [kind] */
@@ -72,10 +102,21 @@ export const group = (label, name = "choices") => element("div", { class: name, 
 /** What the view is about. @param {Words} words @param {string} view */
 export const lead = (words, view) => element("p.say", words.say(`recording.${view}.say`));
 
-/** Pointing with a mouse or pen, not with a finger. @param {HTMLElement} node @param {(event: PointerEvent|null) => void} point null: away */
-export function whenPointed(node, point) {
-  node.addEventListener("pointermove", (event) => event.pointerType !== "touch" && point(event));
+/**
+ * What of a picture is pointed at (by a mouse or pen, not with a finger), and what is taken by a click.
+ * @template T
+ * @param {HTMLElement} node @param {(x: number, y: number) => T|null} find what is at a place of the node
+ * @param {(found: T|null) => void} point null: at nothing @param {(found: T|null) => void} take
+ */
+export function whenPointed(node, find, point, take) {
+  /** @param {MouseEvent} event */
+  const under = ({ clientX, clientY }) => {
+    const { left, top } = node.getBoundingClientRect();
+    return find(clientX - left, clientY - top);
+  };
+  node.addEventListener("pointermove", (event) => event.pointerType !== "touch" && point(under(event)));
   node.addEventListener("pointerleave", () => point(null));
+  node.addEventListener("click", (event) => take(under(event)));
 }
 
 /** A cleared canvas of so many CSS pixels, as sharp as the screen. @param {HTMLCanvasElement} canvas @param {number} width @param {number} height */
@@ -87,11 +128,13 @@ export function sharp(canvas, width, height) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  context.globalAlpha = 1; // whatever was drawn last
+  // Whatever was drawn last.
+  context.globalAlpha = 1;
   context.textBaseline = "middle";
   return context;
 }
-const LARGEST_SIDE = 4096; // browsers refuse canvases of more than some 16 million pixels
+// Browsers refuse canvases of more than some 16 million pixels.
+const LARGEST_SIDE = 4096;
 
 /** Colours of the theme, how large the page writes against 16 pixels, and its letters for canvases. */
 export function looks() {

@@ -29,9 +29,9 @@ function marksUpTo(most) {
 /**
  * One panel: lines over the steps.
  * @param {WatchedStage} stage what the page tells its parts @param {string} name of the statistic, or "loss"
- * @param {{ values: (head: number) => number[], count: number, most: number, threshold?: number }} lines
+ * @param {{ courses: number[][], most: number, threshold?: number }} lines a course for each head
  */
-export function curvePanel(stage, name, { values, count, most, threshold }) {
+export function curvePanel(stage, name, { courses, most, threshold }) {
   const { words, watched, state } = stage;
   const { steps } = watched;
   const title = name === "loss" ? words.text("watch.loss") : named(words, "number", name);
@@ -42,7 +42,7 @@ export function curvePanel(stage, name, { values, count, most, threshold }) {
   const scale = () => {
     const width = Math.max(200, box.clientWidth);
     /** @param {number} step */
-    const along = (step) => (state.log ? Math.log2(step + 1) : step);
+    const along = (step) => (state.axis === "log" ? Math.log2(step + 1) : step);
     const [first, last] = [along(steps[0]), along(Math.max(steps[steps.length - 1], 1))];
     const inner = width - ROOM.left - ROOM.right;
     /** @param {number} step */
@@ -77,7 +77,7 @@ export function curvePanel(stage, name, { values, count, most, threshold }) {
     }
     const last = steps[steps.length - 1];
     let free = -Infinity;
-    for (const step of state.log ? [0, 1, 10, 100, 1000, 10000, 100000, last] : marksUpTo(Math.max(1, last))) {
+    for (const step of state.axis === "log" ? [0, 1, 10, 100, 1000, 10000, 100000, last] : marksUpTo(Math.max(1, last))) {
       const text = words.number.count(step);
       const half = context.measureText(text).width / 2;
       const x = Math.min(size.place(step), size.width - half - 2);
@@ -108,15 +108,14 @@ export function curvePanel(stage, name, { values, count, most, threshold }) {
     }
     now(context, look);
     /** @param {number} head */
-    const points = (head) => values(head).map((value, at) => [steps[at], value]);
+    const points = (head) => courses[head].map((value, at) => [steps[at], value]);
     if (name === "loss") {
       line(context, watched.log, look.soft, 1.5, 0.8);
       line(context, points(0), look.accent, 2, 1);
       return;
     }
-    const soft = count > 24 ? 0.35 : 0.7;
-    const order = Array.from({ length: count }, (_, head) => head).sort((a, b) => rank(a) - rank(b));
-    for (const head of order) {
+    const soft = courses.length > 24 ? 0.35 : 0.7;
+    for (const head of [...courses.keys()].sort((a, b) => rank(a) - rank(b))) {
       const role = watched.formed[head].role;
       line(context, points(head), roleInk(role, theme, look), INKS[role] ? 1.8 : 1, INKS[role] ? 0.9 : soft);
     }
@@ -128,33 +127,30 @@ export function curvePanel(stage, name, { values, count, most, threshold }) {
   /** @param {number} x */
   const stepAt = (x) =>
     steps.reduce((best, step, at) => (Math.abs(size.place(step) - x) < Math.abs(size.place(steps[best]) - x) ? at : best), 0);
-  /** @param {MouseEvent} event */
-  const nearest = (event) => {
-    const { left, top } = canvas.getBoundingClientRect();
-    const at = stepAt(event.clientX - left);
+  /** @param {number} x @param {number} y @returns {StepAndHead} */
+  const nearest = (x, y) => {
+    const at = stepAt(x);
     let [best, far] = [/** @type {number|null} */ (null), 24];
-    for (let head = 0; head < count && name !== "loss"; head++) {
-      const away = Math.abs(size.high(values(head)[at]) - (event.clientY - top));
-      if (away < far) [best, far] = [head, away];
-    }
+    courses.forEach((course, head) => {
+      const away = Math.abs(size.high(course[at]) - y);
+      if (away < far && name !== "loss") [best, far] = [head, away];
+    });
     return { at, head: best };
   };
-  whenPointed(box, (event) => stage.point(event && nearest(event), name));
-  box.addEventListener("click", (/** @type {MouseEvent} */ event) => {
-    const { at, head } = nearest(event);
-    stage.change({ at, ...(head === null ? {} : { head }) }, name);
-  });
+  /** @param {StepAndHead|null} place */
+  const take = (place) => place && stage.change({ at: place.at, head: place.head ?? state.head }, name);
+  whenPointed(box, nearest, (place) => stage.point(place, name), take);
   /** Heads from the largest value at this step to the smallest. */
   const ranked = () =>
-    Array.from({ length: count }, (_, head) => head).sort((a, b) => (values(b)[state.at] || 0) - (values(a)[state.at] || 0) || a - b);
+    [...courses.keys()].sort((a, b) => (courses[b][state.at] || 0) - (courses[a][state.at] || 0) || a - b);
   walkedByKeys(
     box,
-    () => ({ rows: count, cols: steps.length }),
+    () => ({ rows: courses.length, cols: steps.length }),
     () => ({ row: state.head === null ? -1 : ranked().indexOf(state.head), col: state.at }),
     ({ row, col }) => {
       const moved = col !== state.at;
       if (name === "loss") return stage.change({ at: col }, name);
-      const head = moved && state.head !== null ? state.head : ranked()[within(row, count)];
+      const head = moved && state.head !== null ? state.head : ranked()[within(row, courses.length)];
       return stage.change({ at: col, head }, name);
     },
   );

@@ -4,7 +4,7 @@ import { cellsPicture } from "./colours.js";
 import { element } from "./dom.js";
 import { walkedByKeys } from "./grid-keys.js";
 import { plainLabel } from "./labels.js";
-import { group, named, pressable, weightColour, within } from "./view-parts.js";
+import { group, named, pressable, silentCanvas, weightColour, within } from "./view-parts.js";
 
 /** A weight from a byte. */
 const WEIGHTS = Float32Array.from({ length: 256 }, (_, u) => u && 2 ** ((u - 255) / 12));
@@ -18,7 +18,7 @@ export function filmView(stage) {
 
   /** @param {string} layer @param {number} number @param {number} head */
   function card(layer, number, head) {
-    const canvas = element("canvas", { "aria-hidden": "true", width: 1, height: 1 });
+    const canvas = silentCanvas({ width: 1, height: 1 });
     const role = element("span.head-role");
     const node = pressable([canvas, element("span.head-name", String(number)), role], () => stage.change({ head }), {
       class: "head-card",

@@ -180,13 +180,16 @@ export function bothTiles(head, row0, col0, zoom, size) {
   return { rows, cols, mean, max };
 }
 
-/** Take a pair in where it is among the largest. @param {Pair[]} list the largest first @param {Pair} one @param {number} count */
-export function takeIn(list, one, count) {
-  const size = Math.abs(one.weight);
+/**
+ * Take a pair in where it is among the largest. Most are not: they cost no object.
+ * @param {Pair[]} list the largest first @param {number} row @param {number} col @param {number} weight @param {number} count
+ */
+export function takeIn(list, row, col, weight, count) {
+  const size = Math.abs(weight);
   if (!(size > 0) || (list.length === count && size <= Math.abs(list[count - 1].weight))) return;
   let place = list.length;
   while (place && Math.abs(list[place - 1].weight) < size) place--;
-  list.splice(place, 0, one);
+  list.splice(place, 0, { row, col, weight });
   if (list.length > count) list.pop();
 }
 
@@ -195,11 +198,7 @@ export function strongest(head, rows, cols, count) {
   /** @type {Pair[]} */
   const found = [];
   eachPiece(head, rows, cols, (i, from, to, values, at) => {
-    const least = () => (found.length < count ? 0 : found[count - 1].weight);
-    for (let j = from; j < to; j++) {
-      const weight = values[at + j - from];
-      if (weight > least()) takeIn(found, { row: i, col: j, weight }, count);
-    }
+    for (let j = from; j < to; j++) takeIn(found, i, j, values[at + j - from], count);
   });
   return found;
 }

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from atento._errors import InputError
 from atento.reading.spans import Span
 from atento.views.figures.colours import HEADS, QUIET
+from atento.views.figures.descriptions import heads_named, sizes
 from atento.views.figures.head_map import as_span
 from atento.views.figures.heads import Head
 from atento.views.figures.labels import LINE, label_width, short
@@ -72,6 +73,13 @@ class Arcs:
             return title_of(self.heads[0], self.word)
         layer = self.heads[0].layer
         return "" if layer is None else f"{self.word('figure.layer')} {short(str(layer), 40)}"
+
+    @property
+    def description(self) -> str:
+        """Which heads, and how many queries and keys."""
+        counts = sizes(len(self.tokens), len(self.key_tokens), self.word)
+        named = heads_named(self.heads, self.word)
+        return self.word("figure.told.arcs", heads=named, sizes=counts)
 
     @property
     def _lines(self) -> int:

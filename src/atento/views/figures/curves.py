@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from atento._errors import InputError
 from atento.views.figures.colours import HEADS, QUIET
+from atento.views.figures.descriptions import heads_named
 from atento.views.figures.heads import Head
 from atento.views.figures.labels import label_axis, label_size, short, shown
 from atento.views.figures.pictures import number_formatter, title_of
+from atento.views.figures.statistics_choice import chosen_statistics
 from atento.views.figures.style import HIGHEST
 from atento.views.words import Words
 
@@ -63,6 +65,14 @@ class Curves:
             return title_of(self.heads[0], self.word)
         layer = self.heads[0].layer
         return "" if layer is None else f"{self.word('figure.layer')} {shown(str(layer), 40)}"
+
+    @property
+    def description(self) -> str:
+        """Which statistics of which heads."""
+        names = ", ".join(self._label(name) for name in self.names)
+        tokens = max(len(values) for head in self.heads for _, values in self._of(head))
+        named = heads_named(self.heads, self.word)
+        return self.word("figure.told.curves", tokens=tokens, names=names, heads=named)
 
     def frame(self, width: float) -> tuple[float, float]:
         """What the numbers at the left leave."""
@@ -198,14 +208,5 @@ def curves(
             "curves draws statistics along the text, and this record has none: atento.survey and "
             "atento.capture fold them."
         )
-    if statistics is None:
-        names = [name for name in USUAL if name in there] or there[:3]
-    else:
-        names = [statistics] if isinstance(statistics, str) else list(statistics)
-    missing = [name for name in names if name not in there]
-    if missing or not names:
-        raise InputError(
-            f"there is no statistic {', '.join(map(repr, missing))} along the tokens here. There "
-            f"are {', '.join(there)}."
-        )
-    return Curves(heads, names, word)
+    names = chosen_statistics(statistics, there, USUAL, "along the tokens here")
+    return Curves(heads, names or there[:3], word)

@@ -13,6 +13,7 @@ from atento.views.figures.labels import label_width, shown
 from atento.views.figures.style import (
     as_inches,
     check_axes,
+    describe,
     fit,
     frame_of,
     new_axes,
@@ -187,7 +188,8 @@ def plot(
         **options: of the kind.
 
     Returns:
-        The axes; ``.figure`` is the whole.
+        The axes; ``.figure`` is the whole. As the last line of a notebook's cell both show the
+        picture, where ``ax`` was left out; ``.figure.description`` says in words what it shows.
 
     Raises:
         MissingLibraryError: matplotlib is not installed.
@@ -226,6 +228,7 @@ def plot(
         picture.draw(made, frame)
         _entitle(made, text, picture.pad, frame[0])
         fit(made, inches, picture.height, picture.widest)
+    describe(made, picture.description)
     return made
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from atento.views.figures.colours import QUIET, ROLES, UNSEEN, weight_map
+from atento.views.figures.descriptions import roles_counted
 from atento.views.figures.head_map import above, check_pool, scale_of
 from atento.views.figures.heads import Cells, Head
 from atento.views.figures.labels import LETTER, shown
@@ -55,6 +56,14 @@ class HeadGrid:
     word: Words
     title: str = ""
     pad: float = 4.0
+
+    @property
+    def description(self) -> str:
+        """How many layers and heads, and how many have each role."""
+        heads = [head for layer in self.layers for head in layer]
+        counts = {"layers": len(self.layers), "heads": len(heads)}
+        told = self.word("figure.told.grid", **counts) + roles_counted(heads, self.word)
+        return f"{self.title}. {told}" if self.title else told
 
     @property
     def widest(self) -> float:

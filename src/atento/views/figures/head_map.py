@@ -9,6 +9,7 @@ import numpy as np
 from atento._errors import InputError
 from atento.reading.spans import Span, positions
 from atento.views.figures.colours import QUIET, weight_map
+from atento.views.figures.descriptions import sizes, strongest
 from atento.views.figures.heads import Cells, Head
 from atento.views.figures.labels import (
     check_labels,
@@ -67,6 +68,13 @@ class HeadMap:
     def title(self) -> str:
         """Layer, head and role."""
         return title_of(self.head, self.word)
+
+    @property
+    def description(self) -> str:
+        """Which head, of how many queries and keys, and its largest weight."""
+        told = sizes(len(self.rows), len(self.cols), self.word)
+        told = self.word("figure.told.map", head=self.title, sizes=told)
+        return told + strongest(self.head, self.cells, self.word)
 
     def height(self, width: float) -> float:
         """Cells are square, unless that would make a line or a tower of it."""

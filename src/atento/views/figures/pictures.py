@@ -56,6 +56,10 @@ class Picture(Protocol):
         """What stands above it; empty for nothing."""
 
     @property
+    def description(self) -> str:
+        """What it shows, in a sentence or two, for those who cannot see it."""
+
+    @property
     def pad(self) -> float:
         """Points between the frame and the title."""
 

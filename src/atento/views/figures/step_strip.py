@@ -66,6 +66,13 @@ class StepStrip:
     pad: float = 4.0
     widest: float = math.inf
 
+    @property
+    def description(self) -> str:
+        """Every matrix with its shape, in order."""
+        matrices = [matrix for column in self.columns for matrix in column]
+        steps = ", ".join(f"{one.name} {one.shape[0]} × {one.shape[1]}" for one in matrices)
+        return self.word("figure.told.steps", head=self.title, steps=steps)
+
     def frame(self, width: float) -> tuple[float, float]:
         """What the tokens at the left of the first matrix leave."""
         wide = width - 0.1

@@ -19,6 +19,8 @@ __all__ = [
     "WIDTHS",
     "as_inches",
     "check_axes",
+    "describe",
+    "description_of",
     "figure_of",
     "fit",
     "frame_of",
@@ -169,12 +171,26 @@ def new_axes(width: float, frame: tuple[float, float]) -> "Axes":
         width: of the figure, in inches.
         frame: width and height of the axes in it, as far as that can be told by now.
     """
-    from matplotlib.figure import Figure
+    from atento.views.figures.described import Axes, Figure
 
     wide, high = frame
     figure = Figure(figsize=(width, high + 1), facecolor="white", dpi=200)
     share = wide / width, high / (high + 1)
-    return figure.add_axes((1 - share[0], 0.5 / (high + 1), *share))
+    return figure.add_axes((1 - share[0], 0.5 / (high + 1), *share), axes_class=Axes)
+
+
+def describe(ax: "Axes", told: str) -> None:
+    """Let a figure that `new_axes` made know what it shows."""
+    from atento.views.figures.described import Figure
+
+    figure = figure_of(ax)
+    if isinstance(figure, Figure):
+        figure.description = told
+
+
+def description_of(ax: "Axes") -> str:
+    """What the figure of these axes shows; empty where nobody said."""
+    return str(getattr(figure_of(ax), "description", ""))
 
 
 def frame_of(ax: "Axes") -> tuple[float, float]:

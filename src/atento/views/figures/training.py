@@ -13,6 +13,7 @@ from atento.views.figures.colours import QUIET, ROLES
 from atento.views.figures.head_grid import HeadGrid, head_grid
 from atento.views.figures.heads import Cells, Head
 from atento.views.figures.pictures import number_formatter
+from atento.views.figures.statistics_choice import chosen_statistics
 from atento.views.figures.style import HIGHEST
 from atento.views.words import Words
 
@@ -43,6 +44,18 @@ class TrainingCurves:
     word: Words
     title: str = ""
     pad: float = 4.0
+
+    @property
+    def description(self) -> str:
+        """Which numbers, over which steps, of how many heads."""
+        steps, names = self.watched.steps, [self.word(f"number.{name}") for name in self.names]
+        return self.word(
+            "figure.told.training",
+            first=int(steps[0]),
+            last=int(steps[-1]),
+            names=", ".join([self.word("figure.loss"), *names]),
+            heads=len(self.watched.layers) * len(self.watched.heads),
+        )
 
     @property
     def widest(self) -> float:
@@ -144,15 +157,7 @@ def training_curves(watched: "Watched", word: Words, *, statistics: Any = None) 
         InputError: there is no such statistic, or no prompt has any of it.
     """
     there = [name for name in watched.names if np.isfinite(watched[name]).any()]
-    if statistics is None:
-        return TrainingCurves(watched, [name for name in USUAL if name in there], word)
-    names = [statistics] if isinstance(statistics, str) else list(statistics)
-    missing = [name for name in names if name not in there]
-    if missing or not names:
-        raise InputError(
-            f"there is no statistic {', '.join(map(repr, missing))} of these prompts. There are "
-            f"{', '.join(there)}."
-        )
+    names = chosen_statistics(statistics, there, USUAL, "of these prompts")
     return TrainingCurves(watched, names, word)
 
 
