@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import os
 import socket
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -208,22 +206,3 @@ def test_what_was_stopped_with_its_client_is_not_printed(caplog):
     asyncio.run(scenario())
     assert ended.is_set()
     assert [record.getMessage() for record in caplog.records] == []
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own")
-def test_the_page_goes_before_computations():
-    async def here():
-        await asyncio.sleep(60)
-
-    async def scenario():
-        workshop = Workshop()
-        seen = await workshop.run(
-            SimpleNamespace(receive=here),
-            lambda _: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()),
-        )
-        workshop.close()
-        return seen
-
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    assert asyncio.run(scenario()) == max(before, 10)
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before

@@ -58,6 +58,10 @@ _CONTRASTS = """() => {
 
 # Pages draw once in a frame, so a gesture is over when the frame after it has been drawn.
 _DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+_IDLE = "new Promise((done) => requestIdleCallback(() => done(), { timeout: 20_000 }))"
+
+PATIENCE = 120_000
+"""Milliseconds that anything may take which comes about at all: a busy machine is no fault."""
 
 _GESTURES = (
     "click",
@@ -87,12 +91,36 @@ def _drawn_after(gesture: Callable[..., Any], page_of: Callable[[Any], Any]) -> 
     return drawn
 
 
+def _patient_context(new_context: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(new_context)
+    def made(*args: Any, **options: Any) -> Any:
+        context = new_context(*args, **options)
+        context.set_default_timeout(PATIENCE)
+        if options.get("java_script_enabled", True):
+            context.on("page", _patient_waits)
+        return context
+
+    return made
+
+
+def _patient_waits(page: Any) -> None:
+    """Its waits end when the page has nothing to do: on a busy machine that is later."""
+    wait = page.wait_for_timeout
+
+    def waited(milliseconds: float) -> None:
+        wait(milliseconds)
+        page.evaluate(_IDLE)
+
+    page.wait_for_timeout = waited
+
+
 @contextlib.contextmanager
 def _patient_gestures() -> Iterator[None]:
-    """Playwright's gestures on parts of a page wait until they are drawn."""
-    from playwright.sync_api import Locator
+    """Playwright's gestures on parts of a page wait until they are drawn, and no wait is short."""
+    from playwright.sync_api import Browser, Locator
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Browser, "new_context", _patient_context(Browser.new_context))
         for name in _GESTURES:
             patch.setattr(
                 Locator, name, _drawn_after(getattr(Locator, name), lambda at, *_: at.page)
@@ -214,7 +242,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         opened.page.on("dialog", lambda dialog: opened.complaints.append(dialog.message))
         opened.page.goto(opened.url + place)
         if not loud and options.get("java_script_enabled", True):
-            opened.page.wait_for_selector("#app:not([hidden])", state="attached", timeout=10_000)
+            opened.page.wait_for_selector("#app:not([hidden])", state="attached")
         return opened
 
     yield open_
@@ -229,7 +257,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
 def eventually() -> Callable[..., None]:
     """Check again and again until it holds: a busy machine takes longer, and may."""
 
-    def wait(page: Any, check: Callable[[], bool], seconds: float = 15.0) -> None:
+    def wait(page: Any, check: Callable[[], bool], seconds: float = PATIENCE / 1000) -> None:
         end = time.monotonic() + seconds
         while not check():
             assert time.monotonic() < end, "it never came about"

@@ -1,9 +1,6 @@
 """Computations on threads: few at a time, none for a client that has gone."""
 
 import asyncio
-import os
-import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,10 +15,6 @@ from atento.server.mistakes import say
 __all__ = ["BusyError", "GoneError", "Stop", "StoppedError", "Workshop"]
 
 Result = TypeVar("Result")
-
-NICE = 10
-"""How far computations stand back behind the browser: from 0, not at all, to 19."""
-
 
 class BusyError(AtentoError):
     """More is asked than can wait."""
@@ -62,7 +55,7 @@ class Workshop:
     def __init__(self, at_once: int = 2, waiting: int = 64) -> None:
         self.limit = at_once + waiting
         self.under_way = 0
-        self._pool = ThreadPoolExecutor(at_once, "atento", give_way)
+        self._pool = ThreadPoolExecutor(at_once, "atento")
 
     def close(self) -> None:
         """Let what runs end, and drop what waits."""
@@ -127,18 +120,6 @@ class Workshop:
 
     def _one_less(self) -> None:
         self.under_way -= 1
-
-
-def give_way() -> None:
-    """Let the page on the same machine draw first, wherever there is not enough for both.
-
-    Linux alone gives each thread a priority of its own; elsewhere nothing changes.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):
-            thread = threading.get_native_id()
-            own = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, max(own, NICE))
 
 
 def _tell(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

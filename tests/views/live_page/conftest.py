@@ -32,6 +32,23 @@ class Live:
     address: str
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    under_way: int = 0
+
+    def quiet(self, milliseconds: int = 500) -> None:
+        """Wait until nothing has been under way between page and server for so long."""
+        for _ in range(240):
+            before = len(self.requests)
+            self.page.wait_for_timeout(milliseconds)
+            if not self.under_way and len(self.requests) == before:
+                return
+        pytest.fail(f"{self.under_way} requests are still under way")
+
+    def asked(self, address: str) -> None:
+        self.requests.append(address)
+        self.under_way += 1
+
+    def answered(self) -> None:
+        self.under_way -= 1
 
     def read(self, text: str) -> None:
         """Have a text read, and wait until it is."""
@@ -165,12 +182,14 @@ def open_live(
         )
         live = Live(context.new_page(), served.address)
         opened.append(live)
-        live.page.on("request", lambda request: live.requests.append(request.url))
+        live.page.on("request", lambda request: live.asked(request.url))
+        live.page.on("requestfinished", lambda _: live.answered())
+        live.page.on("requestfailed", lambda _: live.answered())
         live.page.on("console", lambda message: live.complaints.append(message.text))
         live.page.on("pageerror", lambda error: live.complaints.append(str(error)))
         live.page.on("dialog", lambda dialog: live.complaints.append(dialog.message))
         live.page.goto(f"{served.address}?token={TOKEN}{place}")
-        live.page.wait_for_selector("#app:not([hidden])", state="attached", timeout=10_000)
+        live.page.wait_for_selector("#app:not([hidden])", state="attached")
         if place:
             live.settled()
         return live

@@ -292,14 +292,12 @@ def test_a_served_recording_of_20_000_tokens_pans(open_live, recording):
     page = live.page
     page.wait_for_selector("#view")
     live.look(view="map", head=1, zoom=2, x=4000, y=12000)
-    idle = "() => document.querySelector('.map')?.ariaBusy === 'false'"
-    page.wait_for_function(idle)
+    live.quiet()
     tiles = [url for url in live.requests if "/tiles?" in url]
     assert tiles
     assert all("/heads/1/" in url for url in tiles)
     live.look(x=9000, y=15000)
-    page.wait_for_timeout(100)
-    page.wait_for_function(idle)
+    live.quiet()
     assert len([url for url in live.requests if "/tiles?" in url]) > len(tiles)
     live.look(row=15000, col=4)
     page.wait_for_selector(".readout b")

@@ -132,25 +132,23 @@ def test_a_request_that_failed_is_made_again(node):
     assert answer == [0, "false"]
 
 
-def test_after_a_jump_only_what_is_around_is_fetched(open_live, recording, eventually):
+def test_after_a_jump_only_what_is_around_is_fetched(open_live, recording):
     """What the pointer stands over, and the chosen pair, count for nothing."""
     live = open_live(given={"recordings": {"long": recording(20_000, heads=1)}})
     page = live.page
     page.wait_for_selector("#view")
     live.look(view="map", zoom=2, x=3000, y=9000, row=9000, col=3000)
-    idle = "() => document.querySelector('.map')?.ariaBusy === 'false'"
-    page.wait_for_function(idle)
+    live.quiet()
     page.locator(".map canvas").hover()
 
     def corners():
         found = [url.split("at=")[1] for url in live.requests if "/tiles?" in url]
         return [tuple(map(int, at.split("."))) for group in found for at in group.split(",")]
 
-    page.wait_for_timeout(1500)
+    live.quiet()
     before = len(corners())
     live.look(x=15000, y=17000)
-    page.wait_for_timeout(1500)
-    page.wait_for_function(idle)
+    live.quiet()
     after = corners()[before:]
     assert after
     wide, high = 1280 * 4 // 2, 900 * 4 // 2  # the window, at four weights a pixel

@@ -91,7 +91,7 @@ class Host:
         """The frames' pages, drawn."""
         frames = self.page.frames[1:]
         for frame in frames:
-            frame.wait_for_selector("#app:not([hidden])", state="attached", timeout=20_000)
+            frame.wait_for_selector("#app:not([hidden])", state="attached")
         return list(frames)
 
     def heights(self) -> list[float]:

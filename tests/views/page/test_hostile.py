@@ -121,7 +121,8 @@ def test_a_crash_is_said_in_words(open_page, samples):
     html = render_page(samples.journey()).replace('"arrays":[', '"arrays":[{"dtype":"f4"},')
     opened = open_page(html, loud=True)
     notice = opened.page.locator("#failure")
-    notice.wait_for(state="visible", timeout=1000)
+    notice.wait_for(state="visible")
+    assert notice.evaluate("(node) => getComputedStyle(node).animationName") == "none", "at once"
     assert "could not be drawn" in notice.inner_text()
     assert "No se ha podido dibujar" in notice.inner_text()
     assert opened.page.locator("#failure-detail").inner_text()

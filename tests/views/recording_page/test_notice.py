@@ -32,5 +32,7 @@ def test_what_goes_wrong_later_is_said(open_page, record):
     page = open_page(record, loud=True).page
     page.wait_for_selector("#app:not([hidden])")
     page.evaluate("void setTimeout(() => { throw new Error('too late'); })")
-    page.locator("#failure").wait_for(state="visible", timeout=2000)
+    notice = page.locator("#failure")
+    notice.wait_for(state="visible")
+    assert notice.evaluate("(node) => getComputedStyle(node).animationName") == "none", "at once"
     assert page.locator("#failure-detail").inner_text() == "too late"
