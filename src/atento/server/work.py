@@ -16,6 +16,7 @@ __all__ = ["BusyError", "GoneError", "Stop", "StoppedError", "Workshop"]
 
 Result = TypeVar("Result")
 
+
 class BusyError(AtentoError):
     """More is asked than can wait."""
 
