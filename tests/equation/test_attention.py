@@ -445,6 +445,46 @@ def test_the_blas_threads_are_given_back(rng):
         assert blas() == {2}
 
 
+def test_the_blas_threads_are_given_back_whoever_leaves_last():
+    """threadpoolctl 3.8 ignores all threads but the first that ever set a limit."""
+    from threading import Barrier, Thread
+
+    from threadpoolctl import ThreadpoolController, threadpool_limits
+
+    from atento.equation.blas import one_blas_thread
+
+    def blas():
+        return {
+            one.num_threads
+            for one in ThreadpoolController().lib_controllers
+            if one.user_api == "blas"
+        }
+
+    entered, left, within = Barrier(2, timeout=60), Barrier(2, timeout=60), []
+
+    def first():
+        with one_blas_thread():
+            within.append(blas())
+            entered.wait()
+        left.wait()
+
+    with threadpool_limits(2, user_api="blas"):
+        with one_blas_thread():
+            within.append(blas())
+        thread = Thread(target=first)
+        thread.start()
+        with one_blas_thread():
+            entered.wait()
+            left.wait()
+            within.append(blas())
+        thread.join()
+        assert within == [{1}, {1}, {1}]
+        assert blas() == {2}
+        with one_blas_thread():
+            assert blas() == {1}
+        assert blas() == {2}
+
+
 @pytest.mark.parametrize(
     ("masked", "capped", "biased"), list(itertools.product([False, True], repeat=3))
 )

@@ -244,6 +244,11 @@ def test_sinks_are_part_of_the_denominator():
         assert rest.min() > 1e-4
 
 
+HALF_EXP = 1e-4
+"""torch's kernel sums exp(score) of half precision by an exp of its own: on a CPU with AVX2 and no
+AVX-512 its log-sum-exp is off by 4e-5, otherwise by 2e-7."""
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_read_as_the_kernel_computes_it(dtype):
     family = llama()
@@ -255,7 +260,7 @@ def test_half_precision_is_read_as_the_kernel_computes_it(dtype):
     assert torch.equal(plain, captured[0])
     for layer in recording:
         sums = dense_weights(layer).sum(-1)
-        np.testing.assert_allclose(sums, 1, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(sums, 1, rtol=0, atol=HALF_EXP)
         assert layer.query.dtype == (np.float32 if dtype == torch.bfloat16 else np.float16)
 
 
@@ -586,7 +591,8 @@ def test_heads_in_groups_are_heads():
     recording = recorded(model, 3 * torch.randn(2, 11, 15))
     assert recording[0].query.shape == (2, 6, 11, 4)
     expected = model.weights.flatten(1, 2)
-    np.testing.assert_allclose(weights_of(recording[0]), expected, rtol=0, atol=1e-6)
+    # Scores up to 20, in float32, are rounded by 2e-6; and so are what they are exponents of.
+    np.testing.assert_allclose(weights_of(recording[0]), expected, rtol=0, atol=4e-6)
 
 
 @pytest.mark.parametrize("sizes", [(1, 6), (6, 1)])

@@ -58,7 +58,6 @@ _CONTRASTS = """() => {
 
 # Pages draw once in a frame, so a gesture is over when the frame after it has been drawn.
 _DRAWN = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
-_IDLE = "new Promise((done) => requestIdleCallback(() => done(), { timeout: 20_000 }))"
 
 PATIENCE = 120_000
 """Milliseconds that anything may take which comes about at all: a busy machine is no fault."""
@@ -104,12 +103,12 @@ def _patient_context(new_context: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _patient_waits(page: Any) -> None:
-    """Its waits end when the page has nothing to do: on a busy machine that is later."""
+    """Its waits end when frames are drawn again: on a busy machine that is later."""
     wait = page.wait_for_timeout
 
     def waited(milliseconds: float) -> None:
         wait(milliseconds)
-        page.evaluate(_IDLE)
+        page.evaluate(_DRAWN)
 
     page.wait_for_timeout = waited
 

@@ -39,6 +39,7 @@ def one_blas_thread() -> Iterator[None]:
     global _users, _limits
     with _lock:
         if _users == 0:
+            _take_control()
             _limits = _controller().limit(limits=1, user_api="blas")
         _users += 1
     try:
@@ -47,5 +48,18 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _users -= 1
             if _users == 0:
+                _take_control()
                 _limits.restore_original_limits()
+                _take_control()
                 _limits = None
+
+
+def _take_control() -> None:
+    """Let this thread set how many threads a library has, whichever did so before.
+
+    From 3.8 on threadpoolctl listens to the thread that came first, and ignores all others.
+    """
+    for library in _controller().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)

@@ -68,8 +68,13 @@ def test_one_step_is_adamw_on_the_mean_of_the_rows(small):
     groups = [{"params": matrices, "weight_decay": 0.3}, {"params": vectors, "weight_decay": 0.0}]
     torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.99)).step()
     after = torch.cat([p.flatten() for p in model.parameters()])
+    # The first step is 3e-3 · g / (|g| + 1e-8): of a gradient near 0 rounding decides.
+    gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
+    sure = gradients.abs() > 1e-6
+    assert sure.float().mean() > 0.9
     assert run.log[0]["loss"] == pytest.approx(loss.item(), abs=1e-6)
-    torch.testing.assert_close(weights(run), after, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights(run)[sure], after[sure], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(weights(run), after, rtol=0, atol=6e-3)
 
 
 @pytest.mark.parametrize("clip", [0, 0.01, 100.0])

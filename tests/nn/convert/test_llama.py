@@ -96,7 +96,7 @@ def called(theirs, x, positions=None):
     return theirs(x, position_embeddings=positions, attention_mask=ahead)
 
 
-def same(made, wanted, close=1e-6):
+def same(made, wanted, close=4e-6):  # 32 times what float32 rounds off
     torch.testing.assert_close(made, wanted, rtol=close, atol=close)
 
 
