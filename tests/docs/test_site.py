@@ -248,6 +248,7 @@ def chromium():
 def looked_at(chromium, size, scheme):
     """A page that notes every request and every complaint."""
     context = chromium.new_context(viewport=SIZES[size], color_scheme=scheme)
+    context.set_default_timeout(120_000)  # a busy machine takes its time
     page = context.new_page()
     page.requests, page.complaints = [], []
     page.on("request", lambda request: page.requests.append(request.url))
@@ -297,7 +298,7 @@ def test_search_finds_a_name_without_any_network(served, chromium):
         page.goto(served + "index.html")
         page.locator("input.md-search__input").click()
         page.locator("input.md-search__input").fill("MultiHeadAttention")
-        page.locator(".md-search-result__item").first.wait_for(timeout=15_000)
+        page.locator(".md-search-result__item").first.wait_for()
         assert "MultiHeadAttention" in page.locator(".md-search-result__list").inner_text()
         assert not [url for url in page.requests if not url.startswith((served, "data:", "blob:"))]
 

@@ -1,6 +1,7 @@
 """The processes that train one model together: torchrun starts them, each computes some rows."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 from atento._errors import InputError
 
 __all__ = ["Team", "teamed"]
+
+RELEASE = 0.2
+"""Seconds that gloo's threads have to let go of their last tensors: torch 2.13 leaves the threads
+alive at the end, and one that takes Python's lock while Python ends aborts the process."""
 
 
 @dataclass(frozen=True)
@@ -107,5 +112,7 @@ def teamed(device: torch.device, *, shard: bool = False) -> Iterator[Team]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield Team(dist.get_rank(), size, shard)
+        dist.barrier()
+        time.sleep(RELEASE)
     finally:
         dist.destroy_process_group()
