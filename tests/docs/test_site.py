@@ -297,7 +297,10 @@ def test_search_finds_a_name_without_any_network(served, chromium):
     with looked_at(chromium, "desk", "light") as page:
         page.goto(served + "index.html")
         page.locator("input.md-search__input").click()
-        page.locator("input.md-search__input").fill("MultiHeadAttention")
+        # What is written before the index is there is forgotten.
+        ready = "() => !/Initializing/.test(document.querySelector('.md-search-result__meta').innerText)"
+        page.wait_for_function(ready)
+        page.locator("input.md-search__input").press_sequentially("MultiHeadAttention")
         page.locator(".md-search-result__item").first.wait_for()
         assert "MultiHeadAttention" in page.locator(".md-search-result__list").inner_text()
         assert not [url for url in page.requests if not url.startswith((served, "data:", "blob:"))]
