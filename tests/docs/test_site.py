@@ -298,8 +298,8 @@ def test_search_finds_a_name_without_any_network(served, chromium):
         page.goto(served + "index.html")
         page.locator("input.md-search__input").click()
         # What is written before the index is there is forgotten.
-        ready = "() => !/Initializing/.test(document.querySelector('.md-search-result__meta').innerText)"
-        page.wait_for_function(ready)
+        said = "document.querySelector('.md-search-result__meta').innerText"
+        page.wait_for_function(f"() => !/Initializing/.test({said})")
         page.locator("input.md-search__input").press_sequentially("MultiHeadAttention")
         page.locator(".md-search-result__item").first.wait_for()
         assert "MultiHeadAttention" in page.locator(".md-search-result__list").inner_text()
